@@ -50,9 +50,8 @@ def evaluate(config: EvaluateConfig) -> str:
     from fer_id.evaluation.groups.disclosure import public_view
     from fer_id.files import write_json
     from fer_id.reporting import doubt
-    from fer_id.reporting.group_words import gap_sentences
     from fer_id.reporting.report import evaluate_run
-    from fer_id.reporting.words import counted
+    from fer_id.reporting.words import counted, gap_sentences
 
     run = RunDir.open(config.run)
     if config.public is not None:

@@ -1,7 +1,5 @@
 """GradCamPanel: Grad-CAM attribution of a few clips during training, as film strips and as numbers over epochs."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter, defaultdict
 from typing import Any, cast
@@ -37,10 +35,9 @@ class GradCamPanel(pl.Callback):
     five real children nothing is logged, and a line says so. Batches are ``ClipBatch``; ``pl_module.model`` is a
     ``ClipClassifier`` whose encoder has a map.
 
-    Args:
-        clips: number of clips, of as many children and classes as possible; the same clips in every epoch and run.
-        every: epochs from one panel to the next; the last epoch always has one.
-        layer: layer of the encoder; None: its latest map of 8x8 cells or more.
+    ``clips`` of as many children and classes as possible are chosen, the same ones in every run. ``every`` so many
+    epochs there is a panel, and always in the last one. ``layer`` is one of the encoder; None: its latest map of 8x8
+    cells or more.
     """
 
     def __init__(self, clips: int = 8, every: int = 1, *, layer: str | None = None) -> None:

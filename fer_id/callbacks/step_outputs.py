@@ -1,7 +1,5 @@
 """Scores of a validation or test: base of the callbacks, ClassMetrics, and the loggers that may get numbers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -61,17 +59,12 @@ class ClipScores(pl.Callback):
     on_test_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the scores of a validation."""
-        self._score(trainer, pl_module, "val")
-
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the scores of a test."""
-        self._score(trainer, pl_module, "test")
-
-    def _score(self, trainer: pl.Trainer, pl_module: pl.LightningModule, split: str) -> None:
+        """Log the scores of a validation or test."""
         if not trainer.sanity_checking:
             self.outcomes = of_all_processes(self.outcomes)
-            self.log_scores(trainer, pl_module, split)
+            self.log_scores(trainer, pl_module, "test" if trainer.testing else "val")
+
+    on_test_epoch_end = on_validation_epoch_end
 
 
 class ClassMetrics(ClipScores):

@@ -4,8 +4,6 @@
 missing record included, does not.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -87,11 +87,11 @@ def evaluate_predictions(
     subgroups, of_groups = None, {"subgroups": IMAGES}
     if subjects_are_people(metrics, job.store):
         subgroups, of_groups = compute_subgroups(predictions, labels, options.groups, seed=seed)
-    reasons = {f"calibration.temperatures.{fold}": reason for fold, reason in uncalibrated.items()}
+    uncalibrated = {f"calibration.temperatures.{fold}": reason for fold, reason in uncalibrated.items()}
+    reasons = metrics.reasons | uncalibrated | of_groups | of_review | of_sets
     calibration = metrics.calibration.model_copy(update={"temperatures": temperatures})
     parts = {"calibration": calibration, "review": review, "conformal": conformal, "subgroups": subgroups}
-    metrics = metrics.model_copy(update=parts).with_reasons(reasons | of_groups | of_review | of_sets)
-    return Evaluation(predictions, labels, metrics)
+    return Evaluation(predictions, labels, metrics.model_copy(update=parts | {"reasons": reasons}))
 
 
 def subjects_are_people(metrics: Metrics, store: Store) -> bool:

@@ -79,7 +79,8 @@ def score(predictions: pd.DataFrame, labels: LabelSpace, provenance: str) -> Met
         per_subject=_per_subject(counts, judged),
         intervals=limits,
     )
-    return metrics.with_reasons(_reasons(metrics) | why_intervals | why_calibration | why_selective)
+    reasons = _reasons(metrics) | why_intervals | why_calibration | why_selective
+    return metrics.model_copy(update={"reasons": reasons})
 
 
 def headline_scores(judged: Judged, labels: LabelSpace) -> dict[str, float | None]:

@@ -92,8 +92,7 @@ def send_explanation(
     pictures of real faces that were sent, chosen as in :func:`strip_images`."""
     import wandb
 
-    from fer_id.reporting.explanation import class_table
-    from fer_id.reporting.explanation_figures import draw, mark
+    from fer_id.reporting.explanation import class_table, draw, mark
 
     marked = f", {mark(explanation)}" if mark(explanation) else ""
     if explanation["leakage"]["value"] is not None:

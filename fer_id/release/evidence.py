@@ -1,7 +1,5 @@
 """Evidence for the release gate and the model card: the record of a run, and disclosure control of its metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +37,6 @@ class Record:
 
 def read_record(run: RunDir) -> Record:
     """Read the record of a run that has at least its ``config.yaml``; raise RunError where a file is damaged."""
-    report = read_explanation(run)
     return Record(
         path=str(run.path),
         name=run_name(run),
@@ -48,7 +45,7 @@ def read_record(run: RunDir) -> Record:
         config=run.config(),
         job=run.job() if (run.path / "job.json").is_file() else Job(),
         metrics=run.metrics() if (run.path / "metrics.json").is_file() else Metrics(),
-        explanation=None if report is None else Explanation.model_validate(report),
+        explanation=read_explanation(run),
     )
 
 
@@ -58,7 +55,8 @@ def disclosed(metrics: Metrics) -> dict[str, object]:
     public: dict[str, object] = metrics.model_dump(exclude_unset=True, exclude={"per_subject"})
     for section, name in BY_FOLD.items():
         if isinstance(part := public.get(section), dict):
-            part[name] = _values(part.get(name) or {})
+            by_fold = part.get(name) or {}
+            part[name] = sorted(by_fold.values(), key=lambda value: (value is None, value or 0.0))  # nulls last
     if metrics.subgroups is not None:
         public["subgroups"] = disclosed_subgroups(metrics)
     public["reasons"] = {name: why for name, why in metrics.reasons.items() if not name.startswith(_OF_FEW)}
@@ -71,8 +69,3 @@ def disclosed_subgroups(metrics: Metrics) -> Mapping[str, Any]:
         return {}
     real = metrics.provenance == "real"
     return public_view(metrics.subgroups) if real else metrics.subgroups.model_dump(exclude_unset=True)
-
-
-def _values(by_fold: Mapping[str, float | None]) -> list[float | None]:
-    """Return the values in rising order without their folds' names, nulls last."""
-    return sorted(by_fold.values(), key=lambda value: (value is None, value or 0.0))

@@ -4,12 +4,11 @@ A cross-validation as evidence judges a training *procedure*; a run with a test 
 weights. A missing measurement is a reason to refuse, and so is insufficient evidence.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fer_id.evaluation.config import MIN_SUBJECTS
+from fer_id.evaluation.groups.gaps import TOO_LITTLE
 from fer_id.evaluation.groups.grouping import NOT_ASKED
 from fer_id.release.bundle import DEMONSTRATION, Unfit
 from fer_id.release.evidence import Record, disclosed_subgroups
@@ -30,7 +29,6 @@ LEAST_LEARNED = 0.75
 """Share of the evidence's test subjects that a run must have learned from: with fewer subjects its model is weaker."""
 
 PAIR = " x "
-TOO_LITTLE = "insufficient evidence"
 
 
 class Verdict(NamedTuple):

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from fer_id.release.bundle import DEMONSTRATION, Unfit
 from fer_id.release.evidence import Record, disclosed, disclosed_subgroups
 from fer_id.release.policy import FORBIDDEN, Policy
-from fer_id.reporting.group_words import points
-from fer_id.reporting.words import MODE_CAVEATS, counted, interval_words, percent, provenance_caveat
+from fer_id.reporting.words import MODE_CAVEATS, counted, interval_words, percent, points, provenance_caveat
 from fer_id.runs.metrics import ClassScores, Metrics
 
 if TYPE_CHECKING:

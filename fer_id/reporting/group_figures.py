@@ -1,7 +1,5 @@
 """Figures of subgroups: forest plots of accuracy with verdicts, and reliability diagrams by group."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Mapping
@@ -14,8 +12,7 @@ from fer_id.evaluation.config import Breakdown
 from fer_id.evaluation.groups.subgroups import group_reliability
 from fer_id.labels import LabelSpace
 from fer_id.reporting import style
-from fer_id.reporting.group_words import verdict_words
-from fer_id.reporting.words import counted, percent
+from fer_id.reporting.words import counted, percent, verdict_words
 from fer_id.runs.metrics import Column, GroupScores, Metrics
 
 _MOST_ROWS = 60

@@ -1,7 +1,5 @@
 """Records of a run for the pages, with absent keys filled in or reported."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 
 from fer_id.errors import RunError
@@ -44,11 +42,8 @@ def run_name(run: RunDir) -> str:
 
 
 def read_metrics(run: RunDir) -> Metrics:
-    """Return ``metrics.json`` with the keys of :func:`fer_id.evaluation.metrics.compute_metrics`.
-
-    Raises:
-        RunError: the file is missing, damaged, or without some of its keys, as in an older version.
-    """
+    """Return ``metrics.json`` with the keys of :func:`fer_id.evaluation.metrics.compute_metrics`; raise RunError where
+    the file is missing, damaged, or without some of its keys, as in an older version."""
     metrics = run.metrics()
     if missing := [key for key in _METRICS if key not in metrics.model_fields_set] or list(_missing_inside(metrics)):
         more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""

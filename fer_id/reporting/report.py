@@ -1,7 +1,5 @@
 """Report of one run as a self-contained page, ``report.html``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from fer_id.objectives import MONITOR
 from fer_id.reporting import doubt, figures, group_figures, words
 from fer_id.reporting.audit import Findings, read_audit, reasons_words
 from fer_id.reporting.explanation import read_sentences
-from fer_id.reporting.group_words import SCORES, gap_sentences, small_groups
 from fer_id.reporting.jobs import read_metrics, run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
@@ -47,11 +44,8 @@ _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure sho
 
 def evaluate_run(run: RunDir, options: Options | None = None) -> Metrics:
     """Evaluate a run; write its predictions with calibration, flags and sets, ``metrics.json``, figures and report.
-
-    Raises:
-        DataError: the predictions contradict their contract, or have no such group column.
-        RunError: a file of the run is missing or damaged.
-    """
+    Raises DataError where the predictions contradict their contract, or have no such group column, and RunError where a
+    file of the run is missing or damaged."""
     evaluation = evaluate(run, options)
     run.write_predictions(evaluation.predictions)
     run.write_metrics(evaluation.metrics)
@@ -61,12 +55,8 @@ def evaluate_run(run: RunDir, options: Options | None = None) -> Metrics:
 
 
 def read_evaluation(run: RunDir) -> Evaluation:
-    """Return the predictions and the metrics of an evaluated run, from its files.
-
-    Raises:
-        RunError: a file is missing, damaged or incomplete.
-        DataError: the predictions contradict their contract.
-    """
+    """Return the predictions and the metrics of an evaluated run, from its files. Raises RunError where one is missing,
+    damaged or incomplete, and DataError where the predictions contradict their contract."""
     metrics, predictions = read_metrics(run), run.predictions()
     labels = LabelSpace("run", tuple(metrics.labels))
     check_predictions(predictions, labels, run.path / "predictions.parquet")
@@ -123,11 +113,8 @@ def write_figures(run: RunDir, evaluation: Evaluation, job: Job) -> dict[str, by
 
 
 def write_report(run: RunDir) -> Path:
-    """Write ``report.html`` from ``metrics.json``, ``job.json``, ``config.yaml`` and the figures on disk.
-
-    Raises:
-        RunError: a file of the run is missing, damaged or incomplete.
-    """
+    """Write ``report.html`` from ``metrics.json``, ``job.json``, ``config.yaml`` and the figures on disk. Raises
+    RunError where one of these files is missing, damaged or incomplete."""
     files = {name: run.figures / f"{name}.svg" for name in FIGURES}
     pictures = {name: path.read_bytes() for name, path in files.items() if path.is_file()}
     return write_run_report(run, read_metrics(run), run.job(), pictures)
@@ -149,9 +136,9 @@ def write_run_report(run: RunDir, metrics: Metrics, job: Job, pictures: Mapping[
         subject_rows=_subject_rows(run, metrics) if people else [],
         n_subjects_hidden=max(0, metrics.n_subjects - _MOST_SUBJECTS),
         subgroups=metrics.subgroups if people else None,
-        group_scores=SCORES,
-        small_groups=small_groups,
-        gap_sentences=gap_sentences,
+        group_scores=words.GROUP_SCORES,
+        small_groups=words.small_groups,
+        gap_sentences=words.gap_sentences,
         doubts=doubt.sentences(metrics, people=people),
         looks=read_sentences(run),
         pictures={name: data_uri(picture) for name, picture in pictures.items()},

@@ -1,15 +1,13 @@
 """The shapes of a run's ``explain.json`` and ``controls.json``, which somebody may have edited."""
 
-from __future__ import annotations
-
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from fer_id.evaluation.controls import CHOSEN, MEAN, TESTED, WHOLE
 from fer_id.explain.verdicts import DECISIVE
 from fer_id.runs.records import Part, Provenance, Share
-from fer_id.shapes import Count, Number, Text
+from fer_id.shapes import Count, Number, Text, one_of
 
 
 class Extent(Part):
@@ -38,13 +36,6 @@ class Check(Part):
     passed: bool | None
 
 
-def _decisive(name: str) -> str:
-    """Return the name of a check that maps must pass; raise ValueError otherwise."""
-    if name not in DECISIVE:
-        raise ValueError(f"one of {', '.join(DECISIVE)}")
-    return name
-
-
 class Explanation(Part):
     """``explain/explain.json``, as pages, the gate and the card read it."""
 
@@ -54,7 +45,7 @@ class Explanation(Part):
     regions: dict[str, Estimate]
     by_method: dict[str, Estimate]
     checks: dict[str, Check]
-    failed: list[Annotated[Text, AfterValidator(_decisive)]]
+    failed: list[Annotated[Text, one_of(DECISIVE)]]
     undecided: list[Text]
     provenance: Provenance | None = None
 

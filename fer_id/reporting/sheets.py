@@ -1,7 +1,5 @@
 """Contact sheets for visual checks: all clips of a subject on one picture, and frames with several faces."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,11 +53,9 @@ def faces_sheet(
     The whole frame is pixelated, so that a face missed by the detector cannot be recognised; detected faces are coarser
     still. Only the child's own face is clear, once a person has identified it.
 
-    Args:
-        image: uint8 (H, W, 3), RGB.
-        boxes: left, top, right, bottom of each face, in shares of the picture.
-        child: index of the child's box, as identified by a person; None: not identified, or not visible.
-        followed: index of the tracked face; None: not visible.
+    ``image`` is uint8 (H, W, 3), RGB; ``boxes`` are left, top, right, bottom of each face, in shares of the picture.
+    ``child`` is the index of the child's box, as identified by a person (None: not identified, or not visible);
+    ``followed`` that of the tracked face (None: not visible).
     """
     height, width = round(_FRAME_WIDTH * image.shape[0] / image.shape[1]), _FRAME_WIDTH
     clear = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

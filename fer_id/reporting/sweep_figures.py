@@ -1,7 +1,5 @@
 """Figure of a sweep: progress of its objective, and the objective over each parameter."""
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Sequence
@@ -36,12 +34,9 @@ def draw_sweep(
 ) -> bytes:
     """Return a PNG: the objective of every trial in order with the best so far, then over each parameter.
 
-    Args:
-        name: name of the study.
-        trials: one row each: ``number``, ``fold`` (None: one split), ``status``, ``objective``, and a column per axis.
-        axes: varied parameters; the first eleven are drawn.
-        metric, goal: name of the objective; ``maximize`` or ``minimize``.
-        provenance: provenance of the data, drawn into the picture unless it is real.
+    ``name`` is that of the study. ``trials`` has a row each: ``number``, ``fold`` (None: one split), ``status``,
+    ``objective`` (``metric``), and a column per axis, of which the first eleven are drawn. ``goal`` is ``maximize`` or
+    ``minimize``; ``provenance`` is drawn into the picture unless it is real.
     """
     drawn = list(axes)[:MOST_AXES]
     known = trials[trials["objective"].notna() & trials["status"].isin(list(KINDS))]

@@ -1,12 +1,15 @@
 """Sentences from ``metrics.json`` for the top of a report. They claim no more than the intervals support."""
 
-from __future__ import annotations
-
+import math
 from collections.abc import Sequence
 
+from fer_id.evaluation.groups.gaps import ALPHA, GAP, NO_GAP, TESTED, TOO_LITTLE
 from fer_id.evaluation.intervals import HEADLINE, HELD
-from fer_id.runs.metrics import Calibration, Metrics
+from fer_id.runs.metrics import Calibration, Column, Gap, Metrics, Subgroups
 from fer_id.runs.records import Interval
+
+GROUP_SCORES = {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro-F1"}
+_VERDICTS = (GAP, NO_GAP, TOO_LITTLE)
 
 PROVENANCE_CAVEATS = {
     "synthetic": (
@@ -45,6 +48,35 @@ def p_value(p: float | None) -> str:
     return "< .001" if p < 0.0005 else f"{p:.3f}".replace("0.", ".", 1)
 
 
+def p_words(p: float | None) -> str:
+    """Format a p-value as ``p = .031`` or ``p < .001``; a remark where there is no test."""
+    if p is None or math.isnan(p):
+        return "no test: fewer than two subjects"
+    return f"p {p_value(p)}" if p < 0.0005 else f"p = {p_value(p)}"
+
+
+def difference_words(value: float, low: float | None, high: float | None) -> str:
+    """Format a difference as ``+1.2 points (−0.3 to +2.7)``."""
+    return f"{with_sign(100 * value, 1)} points ({signed_extent(low, high)})"
+
+
+def signed_extent(low: float | None, high: float | None, scale: float = 100, digits: int = 1) -> str:
+    """Format the interval of a difference as ``−0.3 to +2.7``."""
+    if low is None or high is None:
+        return "no interval"
+    return f"{with_sign(scale * low, digits)} to {with_sign(scale * high, digits)}"
+
+
+def with_sign(value: float, digits: int) -> str:
+    """Format a number with its sign, a true minus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def points(share: float | None) -> str:
+    """Format ``0.221`` as ``22.1 points``."""
+    return "no points" if share is None else f"{100 * share:.1f} points"
+
+
 def counted(number: int, noun: str) -> str:
     """Format ``1 subject``, ``12 subjects``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -70,6 +102,20 @@ def span(interval: Interval | None, none: str = "no interval") -> str:
 def within(interval: Interval | None) -> str:
     """Return ``95 % 66.7 to 69.8 %``, or ``no interval``."""
     return f"95\u202f% {extent(interval, None)}" if interval else "no interval"
+
+
+def too_few(subjects: int, tests: int) -> str | None:
+    """Return a sentence where the smallest corrected p-value of so few subjects is not significant; else None.
+
+    With S subjects, 2 of 2^S sign flips are as extreme as the clearest difference.
+    """
+    smallest = tests * 2.0 ** (1 - subjects)
+    if smallest < ALPHA:
+        return None
+    return (
+        f"With {counted(subjects, 'subject')} no difference can be shown, however clear: corrected for "
+        f"{counted(tests, 'test')}, p is at least {min(1.0, smallest):.2f}."
+    )
 
 
 def held(n_subjects: int) -> str:
@@ -201,3 +247,38 @@ def _worst(metrics: Metrics, *, people: bool) -> list[str]:
         judged = counted(row.n_clips - row.n_missing, "clip")
         sentences.append(f"It serves subject {subject} worst: {percent(row.accuracy, 0)} of {judged}.")
     return sentences
+
+
+def gap_sentences(subgroups: Subgroups | None) -> list[str]:
+    """Return a sentence per column with the clearest of its verdicts and its score; none without groups."""
+    return [f"{name}: {verdict_words(column)}." for name, column in (subgroups.columns if subgroups else {}).items()]
+
+
+def verdict_words(column: Column) -> str:
+    """Return a verdict such as ``gap: severe 22.1 points below mild in accuracy (p = .008)``."""
+    score = min(TESTED, key=lambda name: _VERDICTS.index(column.gaps[name].verdict))  # accuracy where they agree
+    return gap_words(column.gaps[score], score)
+
+
+def gap_words(gap: Gap, score: str) -> str:
+    """Return the verdict on one score, with the numbers behind it."""
+    if gap.verdict == TOO_LITTLE:
+        return f"{TOO_LITTLE} ({gap.reason})"
+    p = p_words(gap.p_holm)
+    if gap.verdict == GAP:
+        return f"gap: {gap.worst} {points(gap.gap)} below {gap.best} in {GROUP_SCORES[score]} ({p})"
+    return f"{NO_GAP} in {GROUP_SCORES[score]} ({points(gap.gap)}, {p})"
+
+
+def small_groups(subgroups: Subgroups) -> str:
+    """Return a sentence on the groups with too few subjects to enter a gap; empty where there is none."""
+    least = subgroups.min_subjects
+    small = [
+        f"{value} ({group.n_subjects})"
+        for column in subgroups.columns.values()
+        for value, group in column.groups.items()
+        if len(column.of) == 1 and group.n_subjects < least
+    ]
+    if not small:
+        return ""
+    return f"Shown, but compared with none, for want of {least} subjects: {', '.join(small)}."

@@ -1,7 +1,5 @@
 """Configuration of a run, :class:`Config`; differences of two, and a hash of the settings that decide the training."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -102,17 +100,19 @@ def job_hash(config: Tree) -> str:
     >>> job_hash({"seed": 1}) == job_hash({"seed": 2})
     False
     """
-    leaves = dict(_leaves(config))
-    retired = {f"data.{key}": value for key, value in RETIRED.get(str(leaves.get("data.name")), {}).items()}
-    free = FREE_KEYS if leaves.get("trainer.callbacks") else ("trainer.callbacks", *FREE_KEYS)  # newer than old trials
-    counted = {key: value for key, value in (retired | leaves).items() if key != "name" and not key.startswith(free)}
+    settings = dict(leaves(config))
+    retired = {f"data.{key}": value for key, value in RETIRED.get(str(settings.get("data.name")), {}).items()}
+    newer = () if settings.get("trainer.callbacks") else ("trainer.callbacks",)  # earlier trials lack it
+    free = (*newer, *FREE_KEYS)
+    counted = {key: value for key, value in (retired | settings).items() if key != "name" and not key.startswith(free)}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _leaves(config: Tree, prefix: str = "") -> Iterator[tuple[str, object]]:
+def leaves(config: Tree, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the settings of a nested configuration under dotted keys."""
     for key, value in config.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

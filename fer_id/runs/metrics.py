@@ -5,20 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, cast
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from fer_id.runs.records import Interval, Intervals, Numbers, Part, Provenance, Share, Size, null_as, read_record
-from fer_id.shapes import Count, Number, Text
+from fer_id.shapes import Count, Number, Text, where
 
 NullableIntervals = Annotated[Intervals, null_as({})]
 NullableNumbers = Annotated[Numbers, null_as({})]
 Temperature = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0)]
-
-
-def _distinct(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError("each name once")
-    return names
 
 
 class ClassScores(Part):
@@ -191,7 +185,7 @@ class Metrics(Part):
     Shares lie in [0, 1]. The confusion matrix has the true class in rows and counts only clips with a prediction."""
 
     provenance: Provenance = cast("Provenance", "unknown")
-    labels: Annotated[list[Text], AfterValidator(_distinct)] = []
+    labels: Annotated[list[Text], where(lambda names: len(set(names)) == len(names), "each name once")] = []
     n_clips: Count = 0
     n_unlabelled: Count = 0
     n_missing: Count = 0
@@ -223,10 +217,6 @@ class Metrics(Part):
     def reason(self, name: str) -> str:
         """Return why a value, or one below it, is null; empty where no reason is stated."""
         return next((why for key, why in self.reasons.items() if key == name or key.startswith(f"{name}.")), "")
-
-    def with_reasons(self, reasons: dict[str, str]) -> Metrics:
-        """Return the metrics with further reasons."""
-        return self.model_copy(update={"reasons": self.reasons | reasons})
 
     @property
     def n_judged(self) -> int:

@@ -39,12 +39,10 @@ class TrainingRun(RunDir):
         """Make the folder ``runs/<study>/<name>``, or resume an unfinished run of the same settings and data.
 
         ``task.model`` is the nn.Module that is trained, ``data`` a data module of fer_id. ``start``, the run whose
-        weights the model starts from, is recorded as the parent: a withdrawal from it reaches this run.
-
-        Raises:
-            ConfigError: ``task`` or ``data`` is of another kind.
-            LeakageError: ``start`` or one of its ancestors learned from a subject that ``data`` tests.
-            RunError: the folder holds a finished run, or one of other settings or data.
+        weights the model starts from, is recorded as the parent: a withdrawal from it reaches this run. Raises
+        ConfigError where ``task`` or ``data`` is of another kind, LeakageError where ``start`` or one of its ancestors
+        learned from a subject that ``data`` tests, and RunError where the folder holds a finished run, or one of other
+        settings or data.
         """
         run = cls(path)
         run.require_whole()

@@ -14,32 +14,17 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from fer_id.callbacks import ClassMetrics
 from fer_id.errors import ConfigError
 from fer_id.labels import TARGET
+from tests.callbacks.conftest import validate
 
 K = len(TARGET)
 
 
-def validate(pairs: list[tuple[int, int]], trainer: Any = None) -> tuple[ClassMetrics, dict[str, float], bool]:
-    """One validation in batches of three, of clips with a true and a predicted class; what was logged, and to all?"""
-    logged: dict[str, float] = {}
-    everywhere: list[bool] = []
-
-    def log_dict(numbers: dict[str, float], logger: bool, batch_size: int) -> None:
-        logged.update(numbers)
-        everywhere.append(logger)
-
-    trainer = trainer or SimpleNamespace(loggers=[], sanity_checking=False)
-    module: Any = SimpleNamespace(log_dict=log_dict, labels=TARGET)
-    callback = ClassMetrics()
-    for _ in range(2):  # the second counts from nothing
-        callback.on_validation_epoch_start(trainer, module)
-        for start in range(0, len(pairs), 3):
-            truth, predicted = torch.tensor(pairs[start : start + 3]).T
-            names = [f"c{start + i}" for i in range(len(truth))]
-            batch = {"clip_id": names, "label": truth, "valid": torch.ones(len(truth), 2, dtype=torch.bool)}
-            logits = torch.nn.functional.one_hot(predicted, K).float()
-            callback.on_validation_batch_end(trainer, module, {"logits": logits}, batch, start // 3)
-        callback.on_validation_epoch_end(trainer, module)
-    return callback, logged, everywhere[-1]
+def validate_twice(pairs: list[tuple[int, int]], trainer: Any = None) -> tuple[ClassMetrics, dict[str, float], bool]:
+    """Two validations of clips with a true and a predicted class, of which the second counts from nothing."""
+    callback, (truth, predicted) = ClassMetrics(), zip(*pairs, strict=True)
+    clips = [f"c{i}" for i in range(len(pairs))]
+    validate(callback, clips, truth, predicted, trainer)
+    return callback, *validate(callback, clips, truth, predicted, trainer)
 
 
 CLASS = st.integers(0, K - 1)
@@ -47,7 +32,7 @@ CLASS = st.integers(0, K - 1)
 
 @given(st.lists(st.tuples(CLASS, CLASS), min_size=1, max_size=40))
 def test_scores_of_each_class_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
-    callback, logged, _ = validate(pairs)
+    callback, logged, _ = validate_twice(pairs)
     truth, predicted = np.array(pairs).T
     assert callback.confusion.tolist() == confusion_matrix(truth, predicted, labels=range(K)).tolist()
     with np.errstate(all="ignore"):
@@ -66,7 +51,7 @@ def test_scores_of_each_class_are_those_of_scikit_learn(pairs: list[tuple[int, i
 
 
 def test_clips_without_a_face_or_label_do_not_count() -> None:
-    callback, trainer = ClassMetrics(), SimpleNamespace(loggers=[], sanity_checking=False)
+    callback, trainer = ClassMetrics(), SimpleNamespace(loggers=[], sanity_checking=False, testing=False)
     module: Any = SimpleNamespace(labels=TARGET, log_dict=lambda numbers, logger, batch_size: None)
     callback.on_validation_epoch_start(trainer, module)  # type: ignore[arg-type]
     batch = {"clip_id": ["a", "b", "c"], "label": torch.tensor([0, 1, -1])}
@@ -80,10 +65,10 @@ def test_clips_without_a_face_or_label_do_not_count() -> None:
 @pytest.mark.parametrize(("children", "sent"), [(0, True), (4, False), (5, True), (None, False)])
 def test_another_logger_gets_nothing_of_few_children(children: int | None, sent: bool, tmp_path: Any) -> None:
     data = SimpleNamespace(fold=SimpleNamespace(validation=[]), n_children=lambda rows: children)
-    trainer = SimpleNamespace(loggers=[CSVLogger(tmp_path)], sanity_checking=False, datamodule=data)
+    trainer = SimpleNamespace(loggers=[CSVLogger(tmp_path)], sanity_checking=False, testing=False, datamodule=data)
     if children is None:
         del data.n_children  # a data module that does not say
-    assert validate([(0, 0)], trainer)[2] is sent
+    assert validate_twice([(0, 0)], trainer)[2] is sent
 
 
 def test_a_step_that_returns_no_prediction_is_an_error_that_says_what_to_return() -> None:

@@ -11,20 +11,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger
 
-from data_modules.base import FerDataModule
-from data_modules.config import DataConfig
 from fer_id.callbacks import GradCamPanel
 from fer_id.callbacks.record import Record
 from fer_id.errors import ConfigError
-from fer_id.evaluation.config import ProtocolConfig
-from fer_id.labels import TARGET
 from fer_id.loggers import PrivateWandbLogger, RunLogger
-from fer_id.models.build import ModelConfig, build_model
 from fer_id.reporting.gallery import Shown
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
-from fer_id.tasks.config import LossConfig, OptimConfig
+from tests.callbacks.conftest import lines_of, quiet_trainer, tiny_data, tiny_task
 
 
 class Panels(PrivateWandbLogger):
@@ -49,31 +44,14 @@ def fit(
 ) -> tuple[ClipClassification, list[dict[str, Any]], list[list[Shown]]]:
     """A training; the model, the lines of its record, and the film strips that the W&B logger was handed."""
     pl.seed_everything(3, verbose=False)
-    data = FerDataModule(
-        DataConfig(store=[str(store)], num_workers=0),
-        ProtocolConfig("holdout", validation_fraction=0.6),
-        augment=None,
-        batch_size=5,
-        seed=3,
-    )
-    model = build_model(ModelConfig(head="lstm", hidden=8, widths=[4, 4, 8, 8], convs=[1, 1, 1, 1], dropout=0.5), 5)
-    task = ClipClassification(model, TARGET, OptimConfig(lr=0.01), LossConfig())
+    task = tiny_task(head="lstm", hidden=8, dropout=0.5)
     folder.mkdir(exist_ok=True)
     RunDir(folder).write_job(Job.model_validate({"children": {"train": 0, "validation": 0, "test": 0}}))
     panels = Panels(RunDir(folder), mode="disabled")
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=[RunLogger(RunDir(folder)), panels],
-        callbacks=[*([] if panel is None else [panel]), Record()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=1,
-    )
-    trainer.fit(task, data)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return task, lines, getattr(panels, "panels", [])
+    callbacks = [*([] if panel is None else [panel]), Record()]
+    trainer = quiet_trainer(epochs, *callbacks, logger=[RunLogger(RunDir(folder)), panels], num_sanity_val_steps=1)
+    trainer.fit(task, tiny_data(store, validation_fraction=0.6))
+    return task, lines_of(folder), getattr(panels, "panels", [])
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ table["side"] = [("left", "right")[i % 7 % 2] for i in range(23)]
 def validate(places):
     logged = {}
     module = SimpleNamespace(labels=TARGET, log_dict=lambda numbers, logger, batch_size: logged.update(numbers))
-    trainer = SimpleNamespace(loggers=[], sanity_checking=False, datamodule=None)
+    trainer = SimpleNamespace(loggers=[], sanity_checking=False, testing=False, datamodule=None)
     callbacks = [ClassMetrics(), SubgroupFairness(table, ["side"], public=False)]
     panel = GradCamPanel(clips=6)
     callbacks[1].setup(trainer, module, "fit")

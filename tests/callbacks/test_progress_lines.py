@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from fer_id.callbacks.progress_lines import ProgressLines
+from tests.callbacks.conftest import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*number of training batches")
 
@@ -48,13 +49,6 @@ def loader(batches: int) -> Any:
     return torch.utils.data.DataLoader(items, batch_size=None, collate_fn=dict)  # type: ignore[arg-type]
 
 
-def trainer(lines: ProgressLines, epochs: int) -> pl.Trainer:
-    return pl.Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[lines],
-    )  # fmt: skip
-
-
 def made(every_s: float) -> tuple[list[str], Clock, ProgressLines]:
     written, clock = list[str](), Clock()
     return written, clock, ProgressLines("drawn/conv4/folds/a", every_s=every_s, clock=clock, write=written.append)
@@ -63,7 +57,7 @@ def made(every_s: float) -> tuple[list[str], Clock, ProgressLines]:
 def test_a_line_at_the_start_after_each_interval_and_at_the_end_of_each_epoch() -> None:
     """Epochs of four batches of 10 s and two validation batches of 5 s: 50 s each, 6 pictures in 10 s."""
     written, clock, lines = made(every_s=30)
-    trainer(lines, 2).fit(Model(clock), loader(4), loader(2))
+    quiet_trainer(2, lines, logger=False).fit(Model(clock), loader(4), loader(2))
     assert written == [
         "drawn/conv4/folds/a: training to epoch 2, 4 batches each",
         "drawn/conv4/folds/a: epoch 1/2, batch 3/4, 0.6 pictures/s, 50 s left",  # 3 of 8 batches in 30 s
@@ -76,10 +70,10 @@ def test_a_line_at_the_start_after_each_interval_and_at_the_end_of_each_epoch() 
 def test_a_long_validation_and_a_long_prediction_say_where_they_are() -> None:
     written, clock, lines = made(every_s=35)
     model = Model(clock)
-    trainer(lines, 1).fit(model, loader(1), loader(8))
+    quiet_trainer(1, lines, logger=False).fit(model, loader(1), loader(8))
     assert written[1:-1] == ["drawn/conv4/folds/a: inner validation, batch 5/8"]
     written.clear()
-    trainer(lines, 1).predict(model, [loader(1), loader(2)])
+    quiet_trainer(1, lines, logger=False).predict(model, [loader(1), loader(2)])
     assert written == [
         "drawn/conv4/folds/a: predicting 3 batches",
         *(f"drawn/conv4/folds/a: predicting, batch {number}/3" for number in (1, 2, 3)),
@@ -88,11 +82,13 @@ def test_a_long_validation_and_a_long_prediction_say_where_they_are() -> None:
 
 def test_a_resumed_training_counts_its_own_time(tmp_path: Any) -> None:
     written, clock, lines = made(every_s=1000)
-    first = trainer(lines, 1)
+    first = quiet_trainer(1, lines, logger=False)
     first.fit(Model(clock), loader(2))
     first.save_checkpoint(tmp_path / "last.ckpt")
     written.clear()
-    trainer(lines, 3).fit(Model(clock), loader(2), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    quiet_trainer(3, lines, logger=False).fit(
+        Model(clock), loader(2), ckpt_path=tmp_path / "last.ckpt", weights_only=True
+    )
     assert written == [
         "drawn/conv4/folds/a: training from epoch 2 to epoch 3, 2 batches each",
         "drawn/conv4/folds/a: epoch 2/3 done in 20 s, 0.6 pictures/s, 20 s left",

@@ -1,6 +1,5 @@
 """The record of a training, and a resumed training that goes on as if nothing had happened."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from data_modules.base import FerDataModule
-from data_modules.config import DataConfig
 from fer_id.callbacks.record import EpochSeed, Record
-from fer_id.evaluation.config import ProtocolConfig
-from fer_id.labels import TARGET
 from fer_id.loggers.run_logger import RunLogger
-from fer_id.models.build import ModelConfig, build_model
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
-from fer_id.tasks.config import LossConfig, OptimConfig
+from tests.callbacks.conftest import lines_of, quiet_trainer, tiny_data, tiny_task
 
 
 class PowerCut(RuntimeError):
@@ -52,33 +46,15 @@ def train(
     """Trains in ``folder``, from its last checkpoint where there is one."""
     folder.mkdir(exist_ok=True)
     pl.seed_everything(3, verbose=False)
-    data = FerDataModule(
-        DataConfig(store=[str(store)], num_workers=workers),
-        ProtocolConfig("holdout"),
-        augment=AugmentConfig(),
-        batch_size=5,
-        seed=3,
-    )
-    model = build_model(ModelConfig(head="mean", widths=[4, 4, 8, 8], convs=[1, 1, 1, 1], dropout=0.5), len(TARGET))
-    task = ClipClassification(model, TARGET, OptimConfig(lr=0.01, schedule=schedule), LossConfig())
+    data = tiny_data(store, augment=AugmentConfig(), workers=workers)
+    task = tiny_task(head="mean", dropout=0.5, schedule=schedule)
     last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
     watch = Watch(cut)
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=RunLogger(RunDir(folder)),
-        callbacks=[*([] if more is None else [more]), Record(), EpochSeed(3), watch, last],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
+    callbacks = [*([] if more is None else [more]), Record(), EpochSeed(3), watch, last]
+    trainer = quiet_trainer(epochs, *callbacks, logger=RunLogger(RunDir(folder)), enable_checkpointing=True)
     begun = folder / "last.ckpt"
     trainer.fit(task, data, ckpt_path=begun if begun.is_file() else None, weights_only=True)
     return task, watch
-
-
-def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
@@ -91,7 +67,7 @@ def store(tiny_store: Callable[..., Path]) -> Path:
 
 def test_one_line_for_each_epoch_with_every_number(tmp_path: Path, store: Path) -> None:
     train(tmp_path / "run", store, epochs=2)
-    first, second = lines(tmp_path / "run")
+    first, second = lines_of(tmp_path / "run")
     assert list(first)[:4] == ["epoch", "step", "seconds", "lr"]
     assert {"train/loss", "train/accuracy", "val/loss", "val/macro_f1", "val/accuracy"} <= set(first)
     assert (first["epoch"], second["epoch"]) == (0, 1)
@@ -103,13 +79,13 @@ def test_a_run_cut_off_and_resumed_equals_one_that_never_stopped(tmp_path: Path,
     straight, watched = train(tmp_path / "straight", store, schedule="one_cycle")
     with pytest.raises(PowerCut):
         train(tmp_path / "resumed", store, schedule="one_cycle", workers=1, cut=2)
-    before = lines(tmp_path / "resumed")
+    before = lines_of(tmp_path / "resumed")
     resumed, watched_again = train(tmp_path / "resumed", store, schedule="one_cycle", workers=1)
 
     assert watched_again.seen == [step for step in watched.seen if step[0] >= 2]
     for (name, one), two in zip(straight.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=0, msg=lambda text, name=name: f"{name}: {text}")
-    record, record_again = lines(tmp_path / "straight"), lines(tmp_path / "resumed")
+    record, record_again = lines_of(tmp_path / "straight"), lines_of(tmp_path / "resumed")
     assert [row["epoch"] for row in record_again] == [0, 1, 2, 3]
     assert record_again[:2] == before  # the lines of the first start stay as they were
     for row, again in zip(record, record_again, strict=True):
@@ -126,8 +102,8 @@ def test_lines_past_the_checkpoint_and_cut_lines_are_dropped(tmp_path: Path, sto
         out.write('{"epoch": 2, "train/loss": 9.0}\n{"epoch": 3, "train/lo')
     train(folder, store, epochs=3)
     assert (folder / "metrics.jsonl").read_text().startswith(kept)
-    assert [row["epoch"] for row in lines(folder)] == [0, 1, 2]
-    assert lines(folder)[2]["train/loss"] != 9.0
+    assert [row["epoch"] for row in lines_of(folder)] == [0, 1, 2]
+    assert lines_of(folder)[2]["train/loss"] != 9.0
 
 
 def test_a_training_from_the_start_drops_an_old_record(tmp_path: Path, store: Path) -> None:
@@ -135,8 +111,8 @@ def test_a_training_from_the_start_drops_an_old_record(tmp_path: Path, store: Pa
     folder.mkdir()
     (folder / "metrics.jsonl").write_text('{"epoch": 0}\n{"epoch": 1}\n')
     train(folder, store, epochs=1)
-    assert [row["epoch"] for row in lines(folder)] == [0]
-    assert len(lines(folder)[0]) > 1
+    assert [row["epoch"] for row in lines_of(folder)] == [0]
+    assert len(lines_of(folder)[0]) > 1
 
 
 class Sometimes(pl.Callback):
@@ -150,5 +126,5 @@ class Sometimes(pl.Callback):
 def test_a_line_has_no_number_of_an_earlier_epoch(tmp_path: Path, store: Path) -> None:
     """Lightning keeps each number until it is logged again."""
     train(tmp_path / "run", store, epochs=3, more=Sometimes())
-    assert ["val/sometimes" in line for line in lines(tmp_path / "run")] == [True, False, False]
-    assert all("val/loss" in line for line in lines(tmp_path / "run"))
+    assert ["val/sometimes" in line for line in lines_of(tmp_path / "run")] == [True, False, False]
+    assert all("val/loss" in line for line in lines_of(tmp_path / "run"))

@@ -1,27 +1,16 @@
 """Accuracy by group while training: what is counted, what is logged, and what of real children is not."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
-import torch
 
-from data_modules.base import FerDataModule
-from data_modules.config import DataConfig
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.subgroup_fairness import SubgroupFairness
-from fer_id.evaluation.config import ProtocolConfig
-from fer_id.labels import TARGET
 from fer_id.loggers.run_logger import RunLogger
-from fer_id.models.build import ModelConfig, build_model
 from fer_id.runs.run_dir import RunDir
-from fer_id.tasks.classification import ClipClassification
-from fer_id.tasks.config import LossConfig, OptimConfig
+from tests.callbacks.conftest import lines_of, quiet_trainer, tiny_data, tiny_task, validate
 
 
 def clips(subjects: int = 12, each: int = 4) -> pd.DataFrame:
@@ -39,24 +28,10 @@ def clips(subjects: int = 12, each: int = 4) -> pd.DataFrame:
     )
 
 
-def validate(callback: SubgroupFairness, table: pd.DataFrame, right: Callable[[str], bool]) -> dict[str, float]:
-    """One validation in batches of five; what was logged."""
-    logged: dict[str, float] = {}
-    module: Any = SimpleNamespace(log_dict=lambda numbers, logger, batch_size: logged.update(numbers))
-    trainer: Any = SimpleNamespace(loggers=[], datamodule=None, sanity_checking=False)
-    callback.setup(trainer, module, "fit")
-    callback.on_validation_epoch_start(trainer, module)
-    for start in range(0, len(table), 5):
-        ids = table["clip_id"].iloc[start : start + 5].tolist()
-        batch = {
-            "clip_id": ids,
-            "label": torch.zeros(len(ids), dtype=torch.int64),
-            "valid": torch.ones(len(ids), 1, dtype=torch.bool),
-        }
-        outputs = {"predicted": torch.tensor([0 if right(clip) else 3 for clip in ids])}
-        callback.on_validation_batch_end(trainer, module, outputs, batch, start // 5)
-    callback.on_validation_epoch_end(trainer, module)
-    return logged
+def judged(callback: SubgroupFairness, table: pd.DataFrame, right: Callable[[str], bool]) -> dict[str, float]:
+    """What is logged of one validation of happy clips."""
+    ids = table["clip_id"].tolist()
+    return validate(callback, ids, [0] * len(ids), [0 if right(clip) else 3 for clip in ids])[0]
 
 
 def test_every_group_and_the_worst_of_each_column() -> None:
@@ -75,9 +50,9 @@ def test_every_group_and_the_worst_of_each_column() -> None:
     worst = {"val/group/gender/worst_macro_recall": 22 / 24, "val/group/context/worst_macro_recall": 21 / 24}
     gaps = {"gender": 15 / 16 - 22 / 24, "context": 2 / 24}  # one class alone: its recall is the accuracy
     gaps = {f"val/group/{name}/gap{of}": gap for name, gap in gaps.items() for of in ("", "_macro_recall")}
-    logged = validate(callback, table, lambda clip: clip not in wrong)
+    logged = judged(callback, table, lambda clip: clip not in wrong)
     assert logged == pytest.approx(expected | recalls | worst | gaps)
-    again = validate(callback, table, lambda clip: True)  # the next validation counts from nothing
+    again = judged(callback, table, lambda clip: True)  # the next validation counts from nothing
     assert set(again.values()) == {0.0, 1.0}
     assert all((value == 0.0) == ("gap" in name) for name, value in again.items())
 
@@ -86,49 +61,31 @@ def test_clips_without_a_label_or_a_face_are_not_counted() -> None:
     table = clips()
     table.loc[0, "label"], table.loc[1, "n_valid"] = None, 0
     callback = SubgroupFairness(table, ["gender"], public=False)
-    logged = validate(callback, table, lambda clip: clip not in ("c0-0", "c0-1"))
+    logged = judged(callback, table, lambda clip: clip not in ("c0-0", "c0-1"))
     assert logged["val/group/gender/girl/accuracy"] == 1.0
 
 
 def test_of_real_children_only_what_may_be_shown_outside_is_logged() -> None:
     table = clips()  # four boys, and two whose gender is not known
-    logged = validate(SubgroupFairness(table, ["gender", "context"], public=True), table, lambda clip: True)
+    logged = judged(SubgroupFairness(table, ["gender", "context"], public=True), table, lambda clip: True)
     scores = ("accuracy", "macro_recall")
     both = {f"val/group/context/{group}/{score}" for group in ("home", "school") for score in scores}
     both |= {f"val/group/context/{name}{of}" for name in ("worst", "gap") for of in ("", "_macro_recall")}
     one = {f"val/group/gender/girl/{score}" for score in scores}  # and no gap, for the boys are not told
     assert set(logged) == both | one | {"val/group/gender/worst", "val/group/gender/worst_macro_recall"}
     few = table[table["subject_id"].isin(["s0", "s1", "s6"])]
-    assert validate(SubgroupFairness(few, ["gender", "context"], public=True), few, lambda clip: True) == {}
+    assert judged(SubgroupFairness(few, ["gender", "context"], public=True), few, lambda clip: True) == {}
 
 
 def test_a_training_records_them_and_resumes_with_them(tmp_path: Path, tiny_store: Callable[..., Path]) -> None:
-    data = FerDataModule(
-        DataConfig(store=[str(tiny_store(subjects=6, clips=1, length=2))]),
-        ProtocolConfig("holdout", validation_fraction=0.5),
-        augment=None,
-        batch_size=5,
-        seed=3,
-    )
-    model = build_model(ModelConfig(head="mean", widths=[4, 4, 8, 8], convs=[1, 1, 1, 1]), len(TARGET))
-    task = ClipClassification(model, TARGET, OptimConfig(lr=0.01), LossConfig())
+    data = tiny_data(tiny_store(subjects=6, clips=1, length=2), validation_fraction=0.5)
     validated = data.clips.iloc[data.fold.validation].copy()
     half = validated["subject_id"] == validated["subject_id"].iloc[0]
     validated["group"] = half.map({True: "one", False: "other"})
-    trainer = pl.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=RunLogger(RunDir(tmp_path)),
-        enable_checkpointing=False,
-        callbacks=[SubgroupFairness(validated, ["group"], public=False), Record()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(task, data)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    fairness, logger = SubgroupFairness(validated, ["group"], public=False), RunLogger(RunDir(tmp_path))
+    quiet_trainer(2, fairness, Record(), logger=logger).fit(tiny_task(head="mean"), data)
     share = half.mean()
-    for line in lines:
+    for line in lines_of(tmp_path):
         by_group = [line[f"val/group/group/{name}/accuracy"] for name in ("one", "other")]
         assert share * by_group[0] + (1 - share) * by_group[1] == pytest.approx(line["val/accuracy"])
         assert line["val/group/group/worst"] == min(by_group)

@@ -1,8 +1,8 @@
 """Learning curves as W&B is told of them: whole after a resumption, the mean of folds, and nothing of few children."""
 
-import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -10,46 +10,32 @@ import pytest
 
 from fer_id.loggers.disclosure import FEW, few_validated
 from fer_id.loggers.results import best_epoch_summary, best_row, mean_curve
+from fer_id.loggers.run_logger import Row, RunLogger
 from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 
 
-class Told:
-    """A W&B run that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.summary: dict[str, Any] = {}
-
-    def log(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
+def w_and_b() -> Any:
+    """A W&B run that keeps what it is told, under ``rows`` and ``summary``."""
+    rows: list[dict[str, float]] = []
+    return SimpleNamespace(rows=rows, log=rows.append, summary={})
 
 
-def make_logger(folder: Path, told: Told, validated: int = 0) -> PrivateWandbLogger:
+def make_logger(folder: Path, told: Any, validated: int = 0) -> PrivateWandbLogger:
     """The logger of a run with ``validated`` real children in inner validation, that speaks to ``told``."""
     RunDir(folder).write_job(Job(children={"train": 9 * bool(validated), "validation": validated, "test": 0}))
     RunDir(folder).write_config({"trainer": {"monitor": "val/loss"}})
     logger = PrivateWandbLogger(RunDir(folder))
-    logger._opened = [told]  # type: ignore[list-item]
+    logger._opened = [told]
     return logger
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def fold(root: Path, name: str, scores: list[float | None], validated: list[str], children: int = 0) -> RunDir:
     """A fold run with a curve; ``children`` of those whom it validates are real."""
     run = RunDir(root / "folds" / name)
-    write(
-        run.path / "metrics.jsonl",
-        [
-            {"epoch": epoch, "train/loss": 1.0} | ({} if score is None else {"val/macro_f1": score})
-            for epoch, score in enumerate(scores)
-        ],
-    )
+    scored: list[Row] = [{} if score is None else {"val/macro_f1": score} for score in scores]
+    RunLogger(run).begin([{"epoch": epoch, "train/loss": 1.0} | row for epoch, row in enumerate(scored)])
     run.write_job(Job(children={"validation": children, "train": 9}, subjects={"validation": validated}))
     return run
 
@@ -59,7 +45,7 @@ def fold(root: Path, name: str, scores: list[float | None], validated: list[str]
 
 def test_every_epoch_is_told_once_and_a_resumed_training_tells_the_earlier_ones_first(tmp_path: Path) -> None:
     rows = [{"epoch": epoch, "val/loss": 1.0 - epoch / 4} for epoch in range(3)]
-    first, resumed = Told(), Told()
+    first, resumed = w_and_b(), w_and_b()
     logger = make_logger(tmp_path, first)
     logger.begin([])
     for row in rows[:2]:
@@ -76,9 +62,9 @@ def test_every_epoch_is_told_once_and_a_resumed_training_tells_the_earlier_ones_
 
 
 def test_a_training_that_was_over_before_sends_its_recorded_epochs_once(tmp_path: Path) -> None:
-    rows = [{"epoch": epoch, "val/loss": 1.0 - epoch / 4} for epoch in range(3)]
-    write(tmp_path / "metrics.jsonl", rows)
-    told = Told()
+    rows: list[Row] = [{"epoch": epoch, "val/loss": 1.0 - epoch / 4} for epoch in range(3)]
+    RunLogger(RunDir(tmp_path)).begin(rows)
+    told = w_and_b()
     logger = make_logger(tmp_path, told)
     for _ in range(2):
         logger.log_metrics({"test/accuracy": 0.5, "epoch": 3}, step=9)
@@ -88,7 +74,7 @@ def test_a_training_that_was_over_before_sends_its_recorded_epochs_once(tmp_path
 
 
 def test_withheld_and_undefined_numbers_are_not_told(tmp_path: Path) -> None:
-    told = Told()
+    told = w_and_b()
     row = {"epoch": 0, "lr": 0.1, "train/loss": 2.0, "train/auc": None, "val/loss": 1.0, "val/group/site/a/accuracy": 1}
     make_logger(tmp_path, told, validated=3).log_epoch(row)
     assert told.rows == [{"epoch": 0, "lr": 0.1, "train/loss": 2.0}]

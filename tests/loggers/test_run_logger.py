@@ -1,6 +1,5 @@
 """RunLogger in Trainers with and without the callback that completes its lines."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.utils.data import DataLoader
 from fer_id.callbacks.record import Record
 from fer_id.loggers.run_logger import RunLogger
 from fer_id.runs.run_dir import RunDir
+from tests.callbacks.conftest import lines_of, quiet_trainer
 
 
 class Regression(pl.LightningModule):
@@ -37,20 +37,12 @@ class Regression(pl.LightningModule):
 
 @pytest.mark.parametrize("callbacks", [[], [Record()]], ids=["alone", "with Record"])
 def test_each_epoch_is_one_line_with_its_numbers(tmp_path: Path, callbacks: list[pl.Callback]) -> None:
-    trainer = pl.Trainer(
-        max_epochs=3,
-        accelerator="cpu",
-        logger=RunLogger(RunDir(tmp_path)),
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(3, *callbacks, logger=RunLogger(RunDir(tmp_path)), num_sanity_val_steps=2)
     loader = DataLoader(torch.ones(2, 1), batch_size=1)  # two steps an epoch
     model = Regression()
     trainer.fit(model, loader, loader)
     trainer.test(model, loader, verbose=False)
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    rows = lines_of(tmp_path)
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     assert [row["val/epoch"] for row in rows] == [0, 1, 2]
     assert [row["train/step"] for row in rows] == [0.5, 2.5, 4.5]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,6 +28,7 @@ from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
+PICTURE = np.zeros((4, 4, 3), np.uint8)
 
 
 @pytest.fixture(autouse=True)
@@ -54,39 +55,26 @@ def netrc(path: Path, host: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
-def test_a_chosen_mode_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    assert wandb_mode(mode) == mode
-
-
-def test_auto_is_offline_without_a_key() -> None:
-    assert wandb_mode("auto") == "offline"
-
-
-def test_auto_is_online_with_a_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    assert wandb_mode("auto") == "online"
-    monkeypatch.setenv("WANDB_API_KEY", "")
-    assert wandb_mode("auto") == "offline"
+HELD_BACK = {"online": "online", "": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+HELD_BACK |= {"banana": "offline"}
 
 
 @pytest.mark.parametrize(
-    ("value", "mode"),
+    ("mode", "environment", "expected"),
     [
-        ("offline", "offline"),
-        ("disabled", "disabled"),
-        ("dryrun", "offline"),
-        ("banana", "offline"),
-        ("online", "online"),
-        ("", "online"),
+        *((mode, {"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, mode) for mode in ("online", "offline", "disabled")),
+        ("auto", {}, "offline"),
+        ("auto", {"WANDB_API_KEY": ""}, "offline"),
+        ("auto", {"WANDB_API_KEY": KEY}, "online"),
+        *(("auto", {"WANDB_API_KEY": KEY, "WANDB_MODE": value}, mode) for value, mode in HELD_BACK.items()),
     ],
 )
-def test_the_environment_may_hold_auto_back(monkeypatch: pytest.MonkeyPatch, value: str, mode: str) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setenv("WANDB_MODE", value)
-    assert wandb_mode("auto") == mode
+def test_a_chosen_mode_is_taken_and_auto_asks_for_a_key_and_the_environment(
+    monkeypatch: pytest.MonkeyPatch, mode: str, environment: dict[str, str], expected: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert wandb_mode(mode) == expected
 
 
 def test_an_unknown_mode_in_the_environment_is_named_and_the_run_recorded_offline(
@@ -229,6 +217,15 @@ METRICS = {
 }
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A W&B run that keeps its ``summary``, and under ``logged`` what it is sent; images with their captions."""
+    monkeypatch.setattr(wandb, "Image", lambda value, caption="": (value, caption))
+    monkeypatch.setattr(wandb, "Html", lambda value: value)
+    logged: dict[str, Any] = {}
+    return SimpleNamespace(summary={}, logged=logged, log=logged.update)
+
+
 def content_of(folder: Path) -> bytes:
     """All bytes that W&B keeps for the run, and names of its files, its logs too."""
     wandb.teardown()  # its own process goes on writing after finish() has returned
@@ -259,13 +256,8 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
     }
     logger = mirror(tmp_path / "run", config)
     logger.log({"epoch": 3, "val/macro_f1": 0.640625})
-    figure = plt.figure()
-    send_results(
-        logger,
-        Metrics.model_validate(METRICS),
-        {"confusion_matrix": figure, "subjects": plt.figure(figsize=(1, 1))},
-        Rules(real=False),
-    )
+    figures = {"confusion_matrix": plt.figure(), "subjects": plt.figure(figsize=(1, 1))}
+    send_results(logger, Metrics.model_validate(METRICS), figures, Rules(real=False))
     close_session()
     plt.close("all")
 
@@ -320,10 +312,7 @@ def test_what_may_be_a_path_or_a_name_of_a_child_is_not() -> None:
 
 
 def test_each_fold_is_a_run_of_its_own(tmp_path: Path) -> None:
-    names = []
-    for fold in ("one", "two"):
-        logger = mirror(tmp_path / fold, {})
-        names.append(logger.id)
+    names = [mirror(tmp_path / fold, {}).id for fold in ("one", "two")]
     close_session()
     assert len(set(names)) == 2
     assert all(list((tmp_path / fold / "wandb").glob("offline-run-*/*.wandb")) for fold in ("one", "two"))
@@ -349,33 +338,22 @@ def test_only_the_first_of_several_processes_tells(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("provenance", "sent"), [("real", False), ("simulated", False), ("synthetic", True)])
+@pytest.mark.parametrize(("provenance", "leaves"), [("real", False), ("simulated", False), ("synthetic", True)])
 def test_the_figure_that_names_children_leaves_only_where_they_are_drawn(
-    monkeypatch: pytest.MonkeyPatch, provenance: str, sent: bool
+    sent: Any, provenance: str, leaves: bool
 ) -> None:
-    logged: dict[str, Any] = {}
-
-    class Run:
-        summary: ClassVar[dict[str, Any]] = {}
-
-        def log(self, values: dict[str, Any]) -> None:
-            logged.update(values)
-
-    for kind in ("Image", "Html"):
-        monkeypatch.setattr(wandb, kind, lambda value: value)
-    run: Any = Run()
     figures: Any = {"confusion_matrix": 1, "subjects": 2}
     metrics = Metrics.model_validate({**METRICS, "provenance": provenance})
-    send_results(run, metrics, figures, Rules(real=False))
-    assert ("figures/subjects" in logged) is sent
-    assert "figures/confusion_matrix" in logged
-    assert Run.summary["provenance"] == provenance
-    assert Run.summary["test/happy/support"] == 7
-    assert "test/auc" not in Run.summary
+    send_results(sent, metrics, figures, Rules(real=False))
+    assert ("figures/subjects" in sent.logged) is leaves
+    assert "figures/confusion_matrix" in sent.logged
+    assert sent.summary["provenance"] == provenance
+    assert sent.summary["test/happy/support"] == 7
+    assert "test/auc" not in sent.summary
 
 
 @pytest.mark.parametrize("real", [True, False])
-def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.MonkeyPatch, real: bool) -> None:
+def test_of_real_children_the_public_view_of_groups_leaves(sent: Any, real: bool) -> None:
     def group(subjects: int, accuracy: float) -> dict[str, Any]:
         scores = dict.fromkeys(("accuracy", "macro_recall", "macro_f1", "ece", "abstention"), accuracy)
         intervals = dict.fromkeys(("accuracy", "macro_recall", "macro_f1"))
@@ -390,44 +368,33 @@ def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.M
         "in_no_group": {"n_clips": 0, "n_subjects": 0},
     }
     subgroups = {"min_subjects": 5, "columns": {"site": column}, "left_out": {}}
-    logged: dict[str, Any] = {}
-    run: Any = SimpleNamespace(summary={}, log=logged.update)
-    for kind in ("Image", "Html"):
-        monkeypatch.setattr(wandb, kind, lambda value: value)
     figures: Any = {"groups": 1, "group_reliability": 1, "training": 1, "confusion_matrix": 2}
     # The whole may bear another word: a store of real children pooled with a drawn one is synthetic.
     metrics = Metrics.model_validate({**METRICS, "provenance": "synthetic", "subgroups": subgroups})
-    send_results(run, metrics, figures, Rules(real=real))
-    assert run.summary["test/group/site/a/accuracy"] == 0.5
-    assert ("test/group/site/c/accuracy" in run.summary) is not real
-    assert ("test/group/site/b/accuracy" in run.summary) is not real  # with a and the total it would give c away
-    assert ("test/gap/site/accuracy" in run.summary) is not real
-    assert ("figures/groups" in logged) is not real
-    assert ("figures/group_reliability" in logged) is not real
-    assert ("figures/training" in logged) is not real  # of a cross-validation, it shows every fold
-    assert "figures/confusion_matrix" in logged
+    send_results(sent, metrics, figures, Rules(real=real))
+    assert sent.summary["test/group/site/a/accuracy"] == 0.5
+    # With a and the total, b would give c away; the figure of a cross-validation's training shows every fold.
+    for name in ("test/group/site/c/accuracy", "test/group/site/b/accuracy", "test/gap/site/accuracy"):
+        assert (name in sent.summary) is not real
+    for name in ("groups", "group_reliability", "training"):
+        assert (f"figures/{name}" in sent.logged) is not real
+    assert "figures/confusion_matrix" in sent.logged
     if not real:
-        assert run.summary["test/gap/site/macro_f1/verdict"] == "gap"
-        assert run.summary["test/gap/site/macro_f1/p"] == 0.02
+        assert sent.summary["test/gap/site/macro_f1/verdict"] == "gap"
+        assert sent.summary["test/gap/site/macro_f1/p"] == 0.02
 
 
 @pytest.mark.parametrize(("subjects", "told"), [(1, False), (4, False), (5, True)])
-def test_of_a_fold_of_few_real_children_no_score_leaves(
-    monkeypatch: pytest.MonkeyPatch, subjects: int, told: bool
-) -> None:
+def test_of_a_fold_of_few_real_children_no_score_leaves(sent: Any, subjects: int, told: bool) -> None:
     """A fold that leaves one child out would tell how that child was recognised."""
-    logged: dict[str, Any] = {}
-    run: Any = SimpleNamespace(summary={}, log=logged.update)
-    for kind in ("Image", "Html"):
-        monkeypatch.setattr(wandb, kind, lambda value: value)
     figures: Any = {"confusion_matrix": 2}
     hidden = withheld(Job.model_validate({"children": {"test": subjects}}), "fold")
     metrics = Metrics.model_validate({**METRICS, "provenance": "real"})
-    send_results(run, metrics, figures, Rules(hidden))
-    assert ("test/accuracy" in run.summary) is told
-    assert bool(logged) is told
-    assert run.summary["provenance"] == "real"
-    assert run.summary.get("test/withheld") == (None if told else FEW)
+    send_results(sent, metrics, figures, Rules(hidden))
+    assert ("test/accuracy" in sent.summary) is told
+    assert bool(sent.logged) is told
+    assert sent.summary["provenance"] == "real"
+    assert sent.summary.get("test/withheld") == (None if told else FEW)
 
 
 def test_what_is_withheld_follows_the_children_of_each_split() -> None:
@@ -438,42 +405,17 @@ def test_what_is_withheld_follows_the_children_of_each_split() -> None:
     assert withheld(Job.model_validate({}), "train") == dict.fromkeys(("train", "val", "test"), FEW)  # nothing is known
 
 
-def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.MonkeyPatch) -> None:
-    logged: dict[str, Any] = {}
-    run: Any = SimpleNamespace(summary={}, log=logged.update)
-    monkeypatch.setattr(wandb, "Image", lambda value, caption="": (value, caption))
-    monkeypatch.setattr(wandb, "Html", lambda value: value)
-    picture = np.zeros((4, 4, 3), np.uint8)
-    gallery = [
-        Shown(
-            "Wrong",
-            picture,
-            "sad (90 %), labelled fear",
-            "subject s1",
-            "from above: the frames, Grad-CAM",
-            False,
-            "real",
-            shareable=share,
-        )
-        for share in (True, False, True)
-    ]
+def test_strips_of_people_leave_only_with_their_consent(sent: Any) -> None:
+    words = ("sad (90 %), labelled fear", "subject s1", "from above: the frames, Grad-CAM")
+    gallery = [Shown("Wrong", PICTURE, *words, False, "real", shareable=share) for share in (True, False, True)]
     told = {"value": 1.5, "low": 1.0, "high": 2.0, "n_subjects": 4}
     regions = {name: {**told, "share": 0.1, "area": 0.1} for name in REGIONS}
-    found = {
-        **{
-            "provenance": "real",
-            "leakage": told,
-            "regions": regions,
-            "by_frame": {},
-            "checks": {},
-            "failed": ["deletion"],
-        },
-        "by_class": {
-            "sad": {"n_clips": 3, "leakage": told, "expected": {"regions": [], "value": None}, "regions": regions}
-        },
-    }
-    send_explanation(run, found, gallery, faces=True)  # type: ignore[arg-type]
-    assert run.summary == {"explain/leakage": 1.5}
+    sad = {"n_clips": 3, "leakage": told, "expected": {"regions": [], "value": None}, "regions": regions}
+    found = {"provenance": "real", "leakage": told, "regions": regions, "by_frame": {}, "by_class": {"sad": sad}}
+    found |= {"checks": {}, "failed": ["deletion"]}
+    logged = sent.logged
+    send_explanation(sent, found, gallery, faces=True)
+    assert sent.summary == {"explain/leakage": 1.5}
     assert len(logged["explain/clips"]) == 2
     assert all("real" in caption and "failed: deletion" in caption for _, caption in logged["explain/clips"])
     assert all("the frames, Grad-CAM" in caption for _, caption in logged["explain/clips"])
@@ -481,12 +423,12 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
     assert "failed: deletion" in logged["explain/by_class"]
     logged.clear()
     found["failed"] = []
-    send_explanation(run, found, gallery[:1], faces=True)  # type: ignore[arg-type]
+    send_explanation(sent, found, gallery[:1], faces=True)
     assert "not checked" in logged["explain/clips"][0][1]
     logged.clear()
-    send_explanation(run, found, gallery[1:2], faces=True)  # type: ignore[arg-type]
+    send_explanation(sent, found, gallery[1:2], faces=True)
     assert "explain/clips" not in logged
-    send_explanation(run, found, gallery, faces=False)  # type: ignore[arg-type]
+    send_explanation(sent, found, gallery, faces=False)
     assert "explain/clips" not in logged  # consent alone is not enough: the run must say so too
 
 
@@ -521,7 +463,7 @@ def test_other_code_sends_numbers_of_many_children_only(tmp_path: Path, wandb_ru
 def test_other_code_sends_no_file_picture_table_or_place(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "planted.txt").write_text("planted")
     run = experiment(tmp_path / "run", {"train": 9, "validation": 9, "test": 9})
-    picture = wandb.Image(np.zeros((4, 4, 3), np.uint8), caption="planted")
+    picture = wandb.Image(PICTURE, caption="planted")
     run.log({"train/face": picture, "train/faces": [picture], "train/table": wandb.Table(["a"], [["planted"]])})
     run.config.update({"lr": 0.5, "data": {"store": str(tmp_path)}, "place": f"{tmp_path}/planted"})
     run.config["root"] = str(tmp_path)
@@ -544,7 +486,7 @@ def test_wandbs_own_globals_obey_too(tmp_path: Path, wandb_run: Any, capsys: Any
     (tmp_path / "planted.txt").write_text("planted")
     experiment(tmp_path / "run", {"train": 9, "validation": 3, "test": 9})
     assert wandb.run is not None
-    wandb.log({"train/mine": 0.5, "val/mine": 0.25, "train/face": wandb.Image(np.zeros((4, 4, 3), np.uint8))})
+    wandb.log({"train/mine": 0.5, "val/mine": 0.25, "train/face": wandb.Image(PICTURE)})
     wandb.run.log({"mine": 1.0})
     wandb.summary["val/best"] = 0.75
     wandb.config.update({"lr": 0.5, "who": "s1-7f3a", "s1-7f3a": 1, "place": f"{tmp_path}/planted"})
@@ -567,7 +509,7 @@ def test_wandbs_own_globals_obey_too(tmp_path: Path, wandb_run: Any, capsys: Any
 def test_the_loggers_own_methods_obey_too(tmp_path: Path, capsys: Any) -> None:
     RunDir(tmp_path).write_job(Job.model_validate({"children": {"train": 9, "validation": 9, "test": 9}}))
     logger = PrivateWandbLogger(RunDir(tmp_path), mode="offline")
-    logger.log_image("train/face", [np.zeros((4, 4, 3), np.uint8)])
+    logger.log_image("train/face", [PICTURE])
     logger.log_table("train/table", columns=["a"], data=[["planted"]])
     logger.log_text("train/text", columns=["a"], data=[["planted"]])
     logger.log_hyperparams({"lr": 0.5, "file": "/planted/file"})
@@ -584,8 +526,8 @@ def test_pictures_of_other_code_leave_where_every_face_is_drawn(
     drawn: bool, children: int, sent: bool, tmp_path: Path
 ) -> None:
     run = experiment(tmp_path, dict.fromkeys(("train", "validation", "test"), children), drawn=drawn)
-    run.log({"train/face": wandb.Image(np.zeros((4, 4, 3), np.uint8))})
-    run.log({"train/named": wandb.Image(np.zeros((4, 4, 3), np.uint8), caption="/a/place")})
+    run.log({"train/face": wandb.Image(PICTURE)})
+    run.log({"train/named": wandb.Image(PICTURE, caption="/a/place")})
     close_session()
     held = content_of(tmp_path)
     assert (b"\x89PNG" in held) is sent

@@ -37,18 +37,10 @@ def column(
     *of: str, gap: float | None = 0.05, verdict: str = "no gap shown", subjects: int = 8, **lows: float | None
 ) -> Json:
     """Return a column of ``subgroups`` (for two names: a pair) whose groups' intervals begin at ``lows``."""
-    between = {
-        "gap": gap,
-        "ratio": 0.9,
-        "worst": min(lows),
-        "best": max(lows),
-        "p": 0.4,
-        "p_holm": 0.8,
-        "verdict": verdict,
-    }
+    between = {"gap": gap, "ratio": 0.9, "worst": min(lows), "best": max(lows), "verdict": verdict, "reason": None}
     return {
         "groups": {name: group(low, subjects) for name, low in lows.items()},
-        "gaps": dict.fromkeys(("accuracy", "macro_recall", "macro_f1"), between | {"reason": None}),
+        "gaps": dict.fromkeys(("accuracy", "macro_recall", "macro_f1"), between | {"p": 0.4, "p_holm": 0.8}),
         "equalised_odds": {"gap": 0.1, "label": "sad"},
         "of": list(of) or ["severity"],
         "varies": "between subjects",
@@ -112,9 +104,18 @@ def good_explanation() -> Json:
     }
 
 
+def with_changes(record: Record, **changed: Any) -> Record:
+    """Return a record with changes, of ``config`` and ``job`` by their keys."""
+    if isinstance(changed.get("job"), dict):
+        changed["job"] = record.job.model_copy(update=changed["job"])
+    config: Any = record.config | changed.pop("config", {})
+    return replace(record, config=config, **changed)
+
+
 @pytest.fixture
 def make_record() -> Callable[..., Record]:
-    """``make_record(metrics=..., ...)``: a single training on twenty children, twelve of them learned from."""
+    """``make_record(metrics=..., ...)``: a single training on twenty children, twelve of them learned from. Changes of
+    ``config`` and ``job`` in a dictionary are of their keys."""
 
     def make(**changed: Any) -> Record:
         names = [f"s{n:016x}" for n in range(40)]
@@ -146,24 +147,14 @@ def make_record() -> Callable[..., Record]:
         for name, shape in (("metrics", Metrics), ("explanation", Explanation)):
             if isinstance(changed.get(name), dict):
                 changed[name] = shape.model_validate(changed[name])
-        return replace(record, **changed)
+        return with_changes(record, **changed)
 
     return make
 
 
-@pytest.fixture
-def make_policy() -> Callable[..., Policy]:
-    """``make_policy(min_subjects=30)``: a policy that the good record passes, with a change."""
-
-    def make(**changed: Any) -> Policy:
-        return replace(a_policy(), **changed)
-
-    return make
-
-
-def a_policy() -> Policy:
-    """Return a policy whose bounds lie in the middle of their ranges."""
-    return Policy(
+def a_policy(**changed: Any) -> Policy:
+    """Return a policy that the good record passes, whose bounds lie in the middle of their ranges, with changes."""
+    policy = Policy(
         kind="release",
         setting="research",
         legal_basis="consent of guardians, assent of children, ethics 12/2026",
@@ -180,3 +171,4 @@ def a_policy() -> Policy:
         required_checks=["randomisation", "stability"],
         forbidden_uses=list(FORBIDDEN),
     )
+    return replace(policy, **changed)

@@ -132,17 +132,11 @@ def test_a_manifest_made_to_fit_needs_a_new_signature(bundle: Path) -> None:
         verify_bundle(bundle)
 
 
-def forged(bundle: Path, tmp_path: Path, model: ClipClassifier) -> Signer:
-    """Replace a bundle by one signed with a forger's key; return that key."""
-    signer = Signer.load(tmp_path / "forger", create=True)
-    shutil.rmtree(bundle)
-    write_bundle(bundle, content_of(model, temperature=9.0), signer, kind="release", name="site/final")
-    return signer
-
-
 def test_a_bundle_of_another_key_is_not_the_trusted_one(bundle: Path, tmp_path: Path, model: ClipClassifier) -> None:
     trusted = verify_bundle(bundle).fingerprint
-    forger = forged(bundle, tmp_path, model)
+    shutil.rmtree(bundle)
+    forger = Signer.load(tmp_path / "forger", create=True)
+    write_bundle(bundle, content_of(model, temperature=9.0), forger, kind="release", name="site/final")
     with pytest.raises(BundleError, match="not by the key that you trust"):
         load_bundle(bundle, trusted)
     verified = verify_bundle(bundle)  # without a trusted key only integrity is verified

@@ -1,7 +1,6 @@
 """The model card is valid for ``huggingface_hub``, begins with the caveat, and discloses no child."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,9 +32,8 @@ def test_huggingface_hub_reads_the_metadata(make_record: Make) -> None:
     assert card.data.model_name == "site/final"
     assert "provenance-real" in card.data.tags
     results = {result.metric_type: result for result in card.data.eval_results}
-    assert {name: result.metric_value for name, result in results.items()} == dict.fromkeys(
-        ("accuracy", "recall", "f1", "roc_auc"), 0.85
-    )
+    values = {name: result.metric_value for name, result in results.items()}
+    assert values == dict.fromkeys(("accuracy", "recall", "f1", "roc_auc"), 0.85)
     assert results["accuracy"].dataset_name == "cohort (real)"
     assert ModelCard(str(card)).data.to_dict() == card.data.to_dict()
 
@@ -118,7 +116,7 @@ def test_the_card_of_a_release_states_setting_legal_basis_and_unfit_groups(make_
 
 
 def test_a_demonstration_is_marked_in_its_first_line(make_record: Make) -> None:
-    policy = replace(a_policy(), kind="demonstration")
+    policy = a_policy(kind="demonstration")
     record = make_record(metrics=good_metrics("synthetic"))
     text = ModelCard(model_card(record, [], release=Release(policy, contract(), "ab" * 32))).text.strip()
     assert "DEMONSTRATION" in text.splitlines()[0]
@@ -138,17 +136,12 @@ def test_text_of_a_site_breaks_no_table() -> None:
 
 
 def test_limits_say_all_that_a_policy_says(make_record: Make) -> None:
-    policy = replace(a_policy(), kind="demonstration", exception="medical", exception_record="board, 3 May 2026")
+    policy = a_policy(kind="demonstration", exception="medical", exception_record="board, 3 May 2026")
     sentences = limits(make_record(metrics=good_metrics("simulated")), evidence=None, pretrained_elsewhere=True)
     text = limits_file("a/run", policy, "simulated", [Unfit("severity", "severe", "fails")], sentences)
     assert text.startswith("a/run (DEMONSTRATION, SIMULATED DATA)")
-    for sentence in (
-        "board, 3 May 2026",
-        "severity severe: fails",
-        "Art. 5(1)(f)",
-        "does not diagnose",
-        "neurotypical",
-    ):
+    named = ("board, 3 May 2026", "severity severe: fails", "Art. 5(1)(f)", "does not diagnose", "neurotypical")
+    for sentence in named:
         assert sentence in text
     assert all(f"  - {use}" in text for use in policy.forbidden_uses)
 

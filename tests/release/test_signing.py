@@ -6,14 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fer_id.errors import ConfigError
-from fer_id.release.signing import (
-    NAME,
-    SignatureError,
-    Signer,
-    check_signature,
-    fingerprint,
-    own_fingerprint,
-)
+from fer_id.release.signing import NAME, SignatureError, Signer, check_signature, fingerprint, own_fingerprint
 
 # RFC 8032, section 7.1, test 2.
 SECRET = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"

@@ -1,7 +1,8 @@
-"""Fixtures of finished runs with plausible random predictions."""
+"""Fixtures of finished runs with plausible random predictions, and what a browser makes of a page."""
 
 import json
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,52 @@ AUDIT = {
 """As the benchmarks write it, the counts of FER2013."""
 
 
-def predictions(labels: LabelSpace, *, clips: int, subjects: int, skill: float, seed: int) -> pd.DataFrame:
+class Page(HTMLParser):
+    """Tags of a page with their attributes, addresses that a browser would fetch, and cells of the table of runs."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self._inside = False
+        self.feed(page)
+        named = [given.get(name) for _, given in self.tags for name in ("src", "srcset", "poster", "data")]
+        self.fetched = [address for address in named if address is not None]
+        self.fetched += [tag for tag, _ in self.tags if tag in ("link", "iframe", "object")]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside |= ("id", "runs") in attrs
+        if self._inside and tag == "tr":
+            self.rows.append([])
+        elif self._inside and tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside &= tag != "table"
+
+    def handle_data(self, data: str) -> None:
+        if self._inside and self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data
+
+
+def predictions(
+    labels: LabelSpace,
+    *,
+    clips: int,
+    subjects: int,
+    skill: float = 1.5,
+    seed: int = 0,
+    label: int | None = None,
+    predicted: int | None = None,
+) -> pd.DataFrame:
+    """Predictions of test clips; ``label`` and ``predicted`` fix the class of all clips."""
     rng = np.random.default_rng(seed)
-    truth = np.arange(clips) * 7 % len(labels)
+    truth = np.arange(clips) * 7 % len(labels) if label is None else np.full(clips, label)
     logits = np.random.default_rng(0).normal(size=(clips, len(labels)))
     logits[np.arange(clips), truth] += rng.normal(skill, 0.5, clips)
+    if predicted is not None:
+        logits[:, predicted] += 100
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     columns: dict[str, Any] = {
         "clip_id": [f"clip{i:04d}" for i in range(clips)],

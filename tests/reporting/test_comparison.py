@@ -1,7 +1,7 @@
 import json
 import re
 import shutil
-from html.parser import HTMLParser
+from fnmatch import fnmatchcase
 
 import numpy as np
 import pandas as pd
@@ -16,34 +16,38 @@ from fer_id.evaluation.paired import holm
 from fer_id.files import read_json, write_json
 from fer_id.labels import TARGET
 from fer_id.reporting.comparison.columns import strip_bounds
-from fer_id.reporting.comparison.compared_run import compare_with_first, flatten
-from fer_id.reporting.comparison.csv_table import meaning_of
+from fer_id.reporting.comparison.compared_run import compare_with_first
+from fer_id.reporting.comparison.csv_table import COLUMNS
 from fer_id.reporting.comparison.page import ACROSS_FOLDS, LeftOut, write_comparison
 from fer_id.reporting.comparison.panels import lowest_group
 from fer_id.runs.metrics import Column, GroupScores, Metrics, Subgroups
 from fer_id.runs.records import Size
 from fer_id.runs.run_dir import RunDir
+from tests.reporting.conftest import Page
+
+
+def compared(runs, out, **more):
+    """The page and the table of a comparison."""
+    page = write_comparison(runs, out, **more).read_text()
+    return page, pd.read_csv(out / "comparison.csv", dtype={"run": str}).set_index("run")
 
 
 def test_the_table_has_every_run_with_its_numbers(make_run, tmp_path):
     runs = [make_run("study/weak", skill=0.5), make_run("study/strong", skill=2.5, seed=1)]
-    index = write_comparison(runs, tmp_path / "out")
-    table = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run")
+    page, table = compared(runs, tmp_path / "out")
     assert set(table.index) == {"weak", "strong"}
     for run in runs:
         row, metrics = table.loc[run.path.name], run.metrics()
         assert row["accuracy"] == pytest.approx(metrics["accuracy"])
         assert row["macro_f1_low"] == pytest.approx(metrics["intervals"]["macro_f1"]["low"])
         assert row["recall_fear"] == pytest.approx(metrics["per_class"]["fear"]["recall"])
-    page = index.read_text()
     assert "Synthetic data." in page
     assert not re.findall(r'(?:src|href)="(?!data:)(?!\.\./)(?!comparison\.csv")', page)
 
 
 def test_differences_are_paired_with_the_first_run(make_run, tmp_path):
     weak, strong = make_run("study/weak", skill=0.5), make_run("study/strong", skill=2.5, seed=1)
-    write_comparison([weak, strong], tmp_path / "out")
-    table = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run")
+    _, table = compared([weak, strong], tmp_path / "out")
     gained = strong.metrics()["accuracy"] - weak.metrics()["accuracy"]
     assert table.loc["strong", "accuracy_with_missing_difference"] == pytest.approx(gained)
     assert table.loc["strong", "accuracy_with_missing_difference_low"] > 0
@@ -51,21 +55,15 @@ def test_differences_are_paired_with_the_first_run(make_run, tmp_path):
 
 
 def test_every_run_is_tested_against_the_first_and_the_tests_are_corrected_for_their_number(make_run, tmp_path):
-    runs = [
-        make_run(f"study/{name}", skill=skill, subjects=8) for name, skill in zip("abc", (0.5, 0.8, 2.5), strict=True)
-    ]
-    page = write_comparison(runs, tmp_path / "out").read_text()
-    table = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run")
+    skills = {"a": 0.5, "b": 0.8, "c": 2.5}
+    runs = [make_run(f"study/{name}", skill=skill, subjects=8) for name, skill in skills.items()]
+    page, table = compared(runs, tmp_path / "out")
     p = {name: table.loc[name, "p"] for name in "bc"}
     assert {name: table.loc[name, "p_holm"] for name in "bc"} == pytest.approx(holm(p))
     assert table.loc["c", "p_holm"] > table.loc["c", "p"] == pytest.approx(2 / 2**8)  # all eight children gain
     assert pd.isna(table.loc["a", ["p", "p_holm", "g_av"]]).all()
-    assert table.loc["c", ["subjects_better", "subjects_worse", "subjects_alike", "superiority"]].tolist() == [
-        8,
-        0,
-        0,
-        1,
-    ]
+    served = ["subjects_better", "subjects_worse", "subjects_alike", "superiority"]
+    assert table.loc["c", served].tolist() == [8, 0, 0, 1]
     assert table.loc["c", "g_av_low"] > 0
     assert "corrected for 2 tests (Holm)" in page
     assert "p = .016" in page
@@ -74,8 +72,7 @@ def test_every_run_is_tested_against_the_first_and_the_tests_are_corrected_for_t
 
 def test_each_child_counts_once_in_an_effect_size(make_run, tmp_path):
     runs = [make_run("study/weak", skill=0.5), make_run("study/strong", skill=2.5, seed=1)]
-    write_comparison(runs, tmp_path / "out")
-    row = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run").loc["strong"]
+    row = compared(runs, tmp_path / "out")[1].loc["strong"]
     ours, theirs = (
         np.array([each["accuracy"] for each in run.metrics()["per_subject"].values()]) for run in reversed(runs)
     )
@@ -86,8 +83,8 @@ def test_each_child_counts_once_in_an_effect_size(make_run, tmp_path):
 
 
 def test_runs_on_other_clips_are_not_paired_and_it_says_why(make_run, tmp_path):
-    index = write_comparison([make_run("study/a"), make_run("study/b", clips=100)], tmp_path / "out")
-    assert "not paired: other test clips: 100 in common of 100 and 120" in index.read_text()
+    page, _ = compared([make_run("study/a"), make_run("study/b", clips=100)], tmp_path / "out")
+    assert "not paired: other test clips: 100 in common of 100 and 120" in page
 
 
 def test_nothing_is_chosen_between_runs_that_were_tested_on_other_clips(make_run, tmp_path):
@@ -107,15 +104,11 @@ def test_nothing_is_chosen_between_runs_that_were_tested_on_other_clips(make_run
 
 
 def test_only_differing_settings_are_shown(make_run, tmp_path):
-    first = make_run(
-        "study/a", config={"name": "a", "optim": {"lr": 0.1, "name": "adam"}, "trainer": {"max_epochs": 5}}
-    )
-    second = make_run(
-        "study/b", config={"name": "b", "optim": {"lr": 0.2, "name": "adam"}, "trainer": {"max_epochs": 5}}
-    )
-    write_comparison([first, second], tmp_path / "out")
-    columns = pd.read_csv(tmp_path / "out" / "comparison.csv").columns
-    assert [name for name in columns if name.startswith("config.")] == ["config.optim.lr"]
+    for name, lr in (("a", 0.1), ("b", 0.2)):
+        config = {"name": name, "optim": {"lr": lr, "name": "adam"}, "trainer": {"max_epochs": 5}}
+        make_run(f"study/{name}", config=config)
+    _, table = compared([RunDir(tmp_path / "study" / name) for name in "ab"], tmp_path / "out")
+    assert [name for name in table if name.startswith("config.")] == ["config.optim.lr"]
 
 
 def test_label_spaces_do_not_mix(make_run, tmp_path):
@@ -136,45 +129,12 @@ def test_damaged_runs_are_listed_together(make_run, tmp_path):
 
 def test_a_run_given_twice_counts_once_and_one_alone_will_do(make_run, tmp_path):
     run = make_run("study/a")
-    write_comparison([run, RunDir(run.path)], tmp_path / "out")
-    assert len(pd.read_csv(tmp_path / "out" / "comparison.csv")) == 1
+    assert len(compared([run, RunDir(run.path)], tmp_path / "out")[1]) == 1
 
 
 def test_no_run_is_an_error(tmp_path):
     with pytest.raises(RunError, match="no run given"):
         write_comparison([], tmp_path)
-
-
-def test_flatten():
-    assert flatten({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
-
-
-class Cells(HTMLParser):
-    """Parser for the texts of all cells of the table of runs, and for addresses that the page would fetch."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.fetched: list[str] = []
-        self.inside = False
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        self.inside |= given.get("id") == "runs"
-        if self.inside and tag == "tr":
-            self.rows.append([])
-        elif self.inside and tag in ("td", "th"):
-            self.rows[-1].append("")
-        self.fetched += [value for name, value in attrs if name == "src" and not value.startswith("data:")]
-        self.fetched += [tag] if tag in ("link", "iframe", "object") else []
-
-    def handle_endtag(self, tag):
-        self.inside &= tag != "table"
-
-    def handle_data(self, data):
-        if self.inside and self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data
 
 
 @pytest.fixture(scope="module")
@@ -202,34 +162,32 @@ def many(study, tmp_path):
 
 @pytest.mark.slow
 def test_two_hundred_runs_stand_on_one_page_the_best_on_inner_validation_first(many, tmp_path):
-    page = write_comparison(many, tmp_path / "out").read_text()
-    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    text, table = compared(many, tmp_path / "out")
     assert len(table) == 200
     assert table["validation_macro_f1"].is_monotonic_decreasing
     assert table["validation_macro_f1"].max() == pytest.approx(199 / 200)
-    cells = Cells(page)
-    assert cells.fetched == []
-    _, heads, *rows = cells.rows
+    page = Page(text)
+    assert [address for address in page.fetched if not address.startswith("data:")] == []
+    _, heads, *rows = page.rows
     assert len(rows) == 200
     assert {len(row) for row in rows} == {len(heads)}
-    assert [row[0][: len("run000")] for row in rows] == table["run"].tolist()
-    assert "corrected for 199 tests (Holm)" in page
+    assert [row[0][: len("run000")] for row in rows] == table.index.tolist()
+    assert "corrected for 199 tests (Holm)" in text
     # Copies of the reference equal it; four subjects cannot show anything over 199 tests.
-    assert table.set_index("run").loc["run004", "p"] == 1
-    assert "With 4 subjects no difference can be shown, however clear" in page
+    assert table.loc["run004", "p"] == 1
+    assert "With 4 subjects no difference can be shown, however clear" in text
 
 
 def test_the_columns_of_the_table_are_explained(study, tmp_path):
-    write_comparison([RunDir(path.parent) for path in sorted(study.glob("*/DONE"))], tmp_path)
-    columns = pd.read_csv(tmp_path / "comparison.csv").columns
-    assert [name for name in columns if meaning_of(name) is None] == []
-    assert "group.severity.mild.accuracy_low" in columns
+    _, table = compared([RunDir(path.parent) for path in sorted(study.glob("*/DONE"))], tmp_path)
+    names, explained = ["run", *table], ", ".join(COLUMNS).split(", ")
+    assert [name for name in names if not any(fnmatchcase(name, pattern) for pattern in explained)] == []
+    assert "group.severity.mild.accuracy_low" in names
 
 
 def test_numbers_are_those_of_other_libraries(study, tmp_path):
     runs = [RunDir(path.parent) for path in sorted(study.glob("*/DONE"))]
-    page = write_comparison(runs, tmp_path).read_text()
-    table = pd.read_csv(tmp_path / "comparison.csv", dtype={"run": str}).set_index("run")
+    page, table = compared(runs, tmp_path)
     tests = [run.predictions().query("split == 'test'") for run in runs]
     right = [(test["label"] == test["predicted"]).groupby(test["subject_id"]).sum().to_numpy() for test in tests]
     p = {}
@@ -271,8 +229,8 @@ def test_rows_are_sorted_by_the_score_that_chose_the_epochs(make_run, tmp_path, 
         run = make_run(f"study/{name}", config={"name": name, "trainer": {"monitor": monitor}})
         logged = {"val/macro_f1": f1, "val/loss": loss} | ({"val/accuracy": f1} if "accuracy" in monitor else {})
         (run.path / "metrics.jsonl").write_text(json.dumps({"epoch": 0} | logged) + "\n")
-    page = write_comparison([RunDir(tmp_path / "study" / name) for name in scores], tmp_path / "out").read_text()
-    assert pd.read_csv(tmp_path / "out" / "comparison.csv")["run"][0] == first
+    page, table = compared([RunDir(tmp_path / "study" / name) for name in scores], tmp_path / "out")
+    assert table.index[0] == first
     best = {"val/macro_f1": "macro-F1 60.0\u202f%", "val/loss": "loss 1.000", "val/accuracy": "accuracy 60.0\u202f%"}
     assert f"Inner validation chooses {first} ({best[monitor]})" in page
 
@@ -280,8 +238,8 @@ def test_rows_are_sorted_by_the_score_that_chose_the_epochs(make_run, tmp_path, 
 def test_a_run_that_logged_no_validation_comes_last_and_is_counted(make_run, tmp_path):
     runs = [make_run("study/a"), make_run("study/b")]
     (runs[0].path / "metrics.jsonl").unlink()
-    page = write_comparison(runs, tmp_path / "out").read_text()
-    assert pd.read_csv(tmp_path / "out" / "comparison.csv")["run"].tolist() == ["b", "a"]
+    page, table = compared(runs, tmp_path / "out")
+    assert table.index.tolist() == ["b", "a"]
     assert "Without a record of it, and last: 1." in page
     assert ACROSS_FOLDS not in page
 
@@ -291,8 +249,7 @@ def test_a_fold_without_a_record_leaves_no_mean_of_the_others(make_run, tmp_path
     for fold in "01":
         shutil.copytree(runs[1].path, tmp_path / "study" / "a" / "folds" / fold)
     (tmp_path / "study" / "a" / "folds" / "0" / "metrics.jsonl").unlink()
-    page = write_comparison(runs, tmp_path / "out").read_text()
-    table = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run")
+    page, table = compared(runs, tmp_path / "out")
     assert ACROSS_FOLDS in page
     assert pd.isna(table.loc["a", "validation_macro_f1"])
     assert table.loc["b", "validation_macro_f1"] == pytest.approx(0.4)
@@ -319,20 +276,17 @@ def test_the_strip_has_a_width_where_all_are_equal(make_run, accuracy, bounds):
 def test_swept_settings_come_first_and_those_of_another_version_last(make_run, tmp_path):
     for name, lr, width, new in (("a", 0.1, 8, {}), ("b", 0.2, 16, {"later": {"key": 1}})):
         logging = {"logging": {"wandb": "offline" if name == "a" else "auto"}}
-        make_run(
-            f"study/{name}", config={"name": name, "model": {"hidden": width}, "optim": {"lr": lr}} | logging | new
-        )
-    runs = [RunDir(tmp_path / "study" / name) for name in "ab"]
-    write_comparison(runs, tmp_path / "out", swept=["optim.lr"])
-    columns = pd.read_csv(tmp_path / "out" / "comparison.csv").columns
-    settings = [name.removeprefix("config.") for name in columns if name.startswith("config.")]
+        config = {"name": name, "model": {"hidden": width}, "optim": {"lr": lr}}
+        make_run(f"study/{name}", config=config | logging | new)
+    _, table = compared([RunDir(tmp_path / "study" / name) for name in "ab"], tmp_path / "out", swept=["optim.lr"])
+    settings = [name.removeprefix("config.") for name in table if name.startswith("config.")]
     assert settings == ["optim.lr", "model.hidden", "logging.wandb", "later.key"]
 
 
 def test_provenance_stands_in_every_row_and_does_not_mix(make_run, tmp_path):
     runs = [make_run("study/a", provenance="simulated"), make_run("study/b", provenance="real")]
-    page = write_comparison(runs, tmp_path / "out").read_text()
-    assert pd.read_csv(tmp_path / "out" / "comparison.csv")["provenance"].tolist() == ["simulated", "real"]
+    page, table = compared(runs, tmp_path / "out")
+    assert table["provenance"].tolist() == ["simulated", "real"]
     assert "Simulated data in the runs marked so." in page
     assert "not paired: real clips, the reference&#39;s are simulated" in page
 

@@ -1,7 +1,5 @@
 """Pages and figures of runs in which something is missing: a class, a subject, a face, a difference between values."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,56 +13,31 @@ from fer_id.labels import TARGET
 from fer_id.reporting.comparison.page import write_comparison
 from fer_id.reporting.report import evaluate_run
 from fer_id.runs.run_dir import RunDir
+from tests.reporting.conftest import predictions
 
 MakeRun = Callable[..., RunDir]
 
 
-def split_of(
-    split: str,
-    clips: int = 30,
-    subjects: int = 6,
-    groups: int = 2,
-    label: int | None = None,
-    predicted: int | None = None,
-) -> pd.DataFrame:
-    """Predictions of one split, with one group column; ``label`` and ``predicted`` fix the class of all clips."""
-    rng = np.random.default_rng(0)
-    truth = np.arange(clips) % 5 if label is None else np.full(clips, label)
-    logits = rng.normal(size=(clips, 5))
-    logits[np.arange(clips), truth] += 1.5
-    if predicted is not None:
-        logits[:, predicted] += 100
-    p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
-    subject = np.arange(clips) // 5 % subjects
-    return pd.DataFrame(
-        {
-            "clip_id": [f"{split}{number}" for number in range(clips)],
-            "subject_id": [f"{split}-s{number}" for number in subject],
-            "fold": "holdout",
-            "split": split,
-            "label": [TARGET.names[k] for k in truth],
-            "predicted": [TARGET.names[k] for k in p.argmax(axis=1)],
-            **{f"logit_{name}": logits[:, k] for k, name in enumerate(TARGET.names)},
-            **{f"p_{name}": p[:, k] for k, name in enumerate(TARGET.names)},
-            "flagged": False,
-            "gender": [f"group {number % groups}" for number in subject],
-        }
-    )
+def split_of(split: str, clips: int = 30, subjects: int = 6, groups: int = 2, **fixed: int) -> pd.DataFrame:
+    """Predictions of one split, with one group column; ``fixed`` as in :func:`predictions`."""
+    made = predictions(TARGET, clips=clips, subjects=subjects, **fixed)
+    child = made["subject_id"].str[1:].astype(int) % groups
+    names = {name: f"{split}-" + made[name] for name in ("clip_id", "subject_id")}
+    return made.assign(**names, split=split, gender="group " + child.astype(str))
 
 
 def table(**of: Any) -> pd.DataFrame:
     return pd.concat([split_of("test", **of), split_of("validation", **of)], ignore_index=True)
 
 
-def without_faces(predictions: pd.DataFrame) -> pd.DataFrame:
-    numbers = [name for name in predictions if name.startswith(("logit_", "p_"))]
-    return predictions.assign(predicted=None, **dict.fromkeys(numbers, np.nan))
+def without_faces(made: pd.DataFrame) -> pd.DataFrame:
+    numbers = [name for name in made if name.startswith(("logit_", "p_"))]
+    return made.assign(predicted=None, **dict.fromkeys(numbers, np.nan))
 
 
-def all_the_same(predictions: pd.DataFrame) -> pd.DataFrame:
+def all_the_same(made: pd.DataFrame) -> pd.DataFrame:
     numbers = {f"logit_{name}": 0.0 for name in TARGET.names} | {f"p_{name}": 0.2 for name in TARGET.names}
-    return predictions.assign(predicted="happy", **numbers)
+    return made.assign(predicted="happy", **numbers)
 
 
 CASES: dict[str, Callable[[], pd.DataFrame]] = {
@@ -119,8 +92,3 @@ def test_a_comparison_that_fails_leaves_no_file(
     with pytest.raises(ZeroDivisionError):
         write_comparison([make_run("a")], tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_pages_about_children_are_for_their_owner_alone(make_run: MakeRun, tmp_path: Path) -> None:
-    page = write_comparison([make_run("a", provenance="real")], tmp_path / "out")
-    assert {path.stat().st_mode & 0o777 for path in (page, page.parent / "comparison.csv")} == {0o600}

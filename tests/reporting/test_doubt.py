@@ -41,10 +41,8 @@ def test_the_report_describes_review_and_prediction_sets(doubting):
 
 
 def test_a_stricter_risk_flags_more_and_a_higher_level_names_more(doubting):
-    easy, strict = (
-        evaluate_run(doubting, Options(risk=0.3, level=0.6)),
-        evaluate_run(doubting, Options(risk=0.1, level=0.9)),
-    )
+    easy = evaluate_run(doubting, Options(risk=0.3, level=0.6))
+    strict = evaluate_run(doubting, Options(risk=0.1, level=0.9))
     assert (easy["review"]["risk"], strict["conformal"]["level"]) == (0.3, 0.9)
     assert strict["review"]["flagged"] > easy["review"]["flagged"]
     assert strict["conformal"]["mean_size"] > easy["conformal"]["mean_size"]

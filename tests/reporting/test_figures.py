@@ -19,13 +19,12 @@ def all_figures(run):
     metrics, table, curve = run.metrics(), run.predictions(), run.learning_curve()
     provenance = metrics["provenance"]
     p = table[[name for name in table if name.startswith("p_")]].to_numpy()
+    right = (table["label"] == table["predicted"]).to_numpy()
     return [
         figures.confusion_matrix(metrics),
         figures.per_class(metrics),
         figures.subject_accuracy(metrics),
-        figures.reliability_diagram(
-            reliability(p.max(1), (table["label"] == table["predicted"]).to_numpy()), provenance
-        ),
+        figures.reliability_diagram(reliability(p.max(1), right), provenance),
         figures.training_curves(curve, provenance),
         figures.fold_curves([curve, curve], provenance),
         learning_curves({"a": [curve.set_index("epoch")["val/macro_f1"]]}, [provenance]),
@@ -110,11 +109,8 @@ def test_of_many_learning_curves_the_best_and_the_reference_are_named():
 
 def test_a_reference_among_the_best_is_drawn_once():
     figure = learning_curves(curves(3), ["simulated"], reference="run 1")
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [
-        "run 0",
-        "run 2",
-        "run 1 (reference)",
-    ]
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert names == ["run 0", "run 2", "run 1 (reference)"]
 
 
 def test_every_setting_has_a_panel_of_its_own_kind():
@@ -127,11 +123,8 @@ def test_every_setting_has_a_panel_of_its_own_kind():
     }
     figure = settings_figure(settings, [index / 30 for index in range(30)], ["synthetic"], "macro-F1")
     visible = [axes for axes in figure.axes if axes.get_visible()]
-    assert [axes.get_title(loc="left") for axes in visible] == [
-        "optim.lr",
-        "model.name",
-        "seed",
-    ]  # a name a run is none
+    titles = [axes.get_title(loc="left") for axes in visible]
+    assert titles == ["optim.lr", "model.name", "seed"]  # a name a run is none
     assert [axes.get_xscale() for axes in visible] == ["log", "linear", "linear"]
     medians = [line.get_ydata()[0] for line in visible[2].lines[:2]]
     assert medians == pytest.approx([14 / 30, 15 / 30])

@@ -11,9 +11,8 @@ from fer_id.evaluation.config import Breakdown
 from fer_id.evaluation.evaluate import Options
 from fer_id.files import read_json, write_json
 from fer_id.reporting.group_figures import forest, reliability_of_groups
-from fer_id.reporting.group_words import gap_sentences, gap_words, small_groups
 from fer_id.reporting.report import evaluate_run, write_report
-from fer_id.reporting.words import percent
+from fer_id.reporting.words import gap_sentences, gap_words, percent, small_groups
 from fer_id.runs.metrics import Column, Gap, GroupScores, Subgroups
 from fer_id.runs.records import Size
 

@@ -1,5 +1,4 @@
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -12,28 +11,15 @@ from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import duration
 from fer_id.reporting.report import evaluate_run, write_report
 from fer_id.runs.job import Job
+from tests.reporting.conftest import Page
 
 pytestmark = pytest.mark.usefixtures("sketched_figures")
 
 
-class Links(HTMLParser):
-    """Parser for addresses that a browser would fetch, and for texts of pictures."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.fetched: list[str] = []
-        self.alternatives: list[str] = []
-        self.tags: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        attributes = dict(attrs)
-        self.tags.append(tag)
-        self.fetched += [attributes[name] for name in ("src", "srcset", "poster", "data") if name in attributes]
-        if tag == "link":
-            self.fetched.append(attributes.get("href", ""))
-        if tag == "img":
-            self.alternatives.append(attributes.get("alt", ""))
+def page_of(run) -> str:
+    """The report of a run that is evaluated for it."""
+    evaluate_run(run)
+    return (run.path / "report.html").read_text()
 
 
 def test_evaluate_recomputes_everything_from_the_predictions(make_run):
@@ -59,15 +45,13 @@ def test_evaluate_recomputes_everything_from_the_predictions(make_run):
 
 
 def test_the_report_is_one_file_that_fetches_nothing(make_run):
-    run = make_run()
-    evaluate_run(run)
-    page = (run.path / "report.html").read_text()
-    links = Links(page)
-    assert len(links.fetched) == 6
-    assert all(address.startswith("data:image/svg+xml;base64,") for address in links.fetched)
-    assert "url(" not in page
-    assert "@import" not in page
-    assert all(links.alternatives)
+    text = page_of(make_run())
+    page = Page(text)
+    assert len(page.fetched) == 6
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in page.fetched)
+    assert "url(" not in text
+    assert "@import" not in text
+    assert all(given.get("alt") for tag, given in page.tags if tag == "img")
 
 
 def test_the_report_has_numbers_provenance_audit_and_limits(make_run):
@@ -87,8 +71,7 @@ def test_the_report_has_numbers_provenance_audit_and_limits(make_run):
 def test_the_report_lists_clips_left_out_and_repeats(make_run):
     run = make_run(config={"name": "a", "data": {"drop_duplicates": False}})
     run.write_job(run.job().model_copy(update={"dropped": {"label contempt not in fer7": 1200, "unlabelled": 1}}))
-    evaluate_run(run)
-    page = (run.path / "report.html").read_text()
+    page = page_of(run)
     assert "This run left out 1,201 clips: label contempt not in fer7 (1,200), unlabelled (1)." in page
     assert "kept the repeats in training" in page
 
@@ -109,16 +92,14 @@ def test_hostile_names_are_text(make_run):
     run.write_predictions(table)
     job = run.job()
     run.write_job(job.model_copy(update={"subjects": {"test": sorted(table["subject_id"].unique())}}))
-    evaluate_run(run)
-    assert "script" not in Links((run.path / "report.html").read_text()).tags
+    assert "script" not in {tag for tag, _ in Page(page_of(run)).tags}
 
 
 def test_a_benchmark_has_no_table_of_subjects(make_run):
     run = make_run(provenance="real")
     job = run.job()
     run.write_job(job.model_copy(update={"store": job.store.model_copy(update={"shard_by": "split"})}))
-    evaluate_run(run)
-    page = (run.path / "report.html").read_text()
+    page = page_of(run)
     assert "<h2>Subjects</h2>" not in page
     assert not (run.figures / "subjects.svg").exists()
     assert "interval over image groups" in page
@@ -129,9 +110,7 @@ def test_a_cross_validation_links_its_folds(make_run):
     for subject, rows in parent.predictions().groupby("subject_id"):
         evaluate_run(make_run(f"study/loso/folds/{subject}", table=rows.assign(fold=subject)))
     (parent.path / "metrics.jsonl").unlink()
-    evaluate_run(parent)
-    page = (parent.path / "report.html").read_text()
-    assert page.count('href="folds/s') == 6
+    assert page_of(parent).count('href="folds/s') == 6
     assert (parent.figures / "training.svg").is_file()
     assert run_name(parent.folds[0]) == "study/loso, fold s00"
 
@@ -139,16 +118,13 @@ def test_a_cross_validation_links_its_folds(make_run):
 @pytest.mark.parametrize("change", [{"label": None}, {"split": "validation"}])
 def test_a_run_with_nothing_to_judge_still_has_a_report(make_run, change):
     run = make_run()
-    run = make_run("study/other", table=run.predictions().assign(**change))
-    evaluate_run(run)
-    assert "no labelled test clip" in (run.path / "report.html").read_text()
+    assert "no labelled test clip" in page_of(make_run("study/other", table=run.predictions().assign(**change)))
 
 
 def test_a_bare_job_still_has_a_report(make_run):
     run = make_run()
     run.write_job(Job.model_validate({"store": {"provenance": "simulated"}}))
-    evaluate_run(run)
-    assert "Simulated data." in (run.path / "report.html").read_text()
+    assert "Simulated data." in page_of(run)
 
 
 def test_without_a_provenance_nothing_is_reported(make_run):

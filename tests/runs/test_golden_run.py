@@ -4,8 +4,6 @@ It was adapted on 28 drawn children (``fer-id adapt data=synthetic protocol=hold
 uncertainty; the weights and figures are left out.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections import Counter
@@ -79,7 +77,7 @@ def test_its_other_files_open() -> None:
     assert uncertainty is not None
     assert uncertainty.members == 20
     assert explanation is not None
-    assert explanation["n_clips"] == 20
+    assert explanation.n_clips == 20
 
 
 def test_its_predictions_still_give_its_metrics() -> None:

@@ -1,7 +1,5 @@
 """``metrics.json`` and ``job.json`` that somebody edited: refused with every place that is of another kind."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,15 +90,13 @@ def test_a_file_of_an_older_version_may_say_less() -> None:
     assert misfits(Metrics, {}) == misfits(Job, {"a new key": [1]}) == []
 
 
+OPTIONAL = ("store", "parents", "versions", "clips", "dropped", "mode", "cost", "selected", "resumed_with")
+
+
 @pytest.mark.parametrize(
     ("shape", "edited"),
     [
-        (
-            Job,
-            dict.fromkeys(
-                ("store", "parents", "versions", "clips", "dropped", "mode", "cost", "selected", "resumed_with")
-            ),
-        ),
+        (Job, dict.fromkeys(OPTIONAL)),
         (Job, {"store": {"drawn": None, "made_of": None, "audit": None, "geometry": None}}),
         (Metrics, {"calibration": {"intervals": None, "calibrated": {"intervals": None}}}),
         (Metrics, {"selective": dict.fromkeys(("coverage_at_risk", "risk_at_coverage", "intervals"))}),
@@ -145,16 +141,12 @@ DOUBT = {
     "intervals": {"total": {"low": 0.1, "high": 0.9}, "confidence": None},
 }
 SCORES = dict.fromkeys(CONTROLS, INTERVAL)
-BINS = {
-    "bins": [
-        {
-            "from": 0.1,
-            "to": 0.5,
-            "n_clips": 4,
-            "n_subjects": 2,
-            "accuracy": dict.fromkeys((WHOLE, MEAN, CHOSEN), INTERVAL),
-        }
-    ]
+BIN = {
+    "from": 0.1,
+    "to": 0.5,
+    "n_clips": 4,
+    "n_subjects": 2,
+    "accuracy": dict.fromkeys((WHOLE, MEAN, CHOSEN), INTERVAL),
 }
 COMPARED = {
     "provenance": "synthetic",
@@ -168,8 +160,8 @@ COMPARED = {
     },
     "by_frame": {"the model itself": [0.5, 0.5], "linear classifier": [0.2, 0.5]},
     "per_subject": {"subjects": ["a", "b"], "clips": [2, 2], "right": {name: [1.0, 2.0] for name in CONTROLS}},
-    "peak": BINS,
-    "delay": BINS,
+    "peak": {"bins": [BIN]},
+    "delay": {"bins": [BIN]},
 }
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from fer_id.errors import RunError
-from fer_id.runs.configs import differences
+from fer_id.runs.configs import differences, leaves
 from fer_id.runs.job import Job, Store
 from fer_id.runs.run_dir import RunDir
 
@@ -136,7 +136,8 @@ def test_folds_are_found_in_order_and_only_where_they_are_runs(run: RunDir) -> N
     assert [fold.path.name for fold in run.folds] == ["s01", "s02"]
 
 
-def test_differences_are_dotted_and_symmetric() -> None:
+def test_settings_and_differences_are_dotted() -> None:
+    assert dict(leaves({"a": {"b": 1, "c": {}}, "d": [2]})) == {"a.b": 1, "a.c": {}, "d": [2]}
     left = {"a": {"b": 1, "c": {"d": 2}}, "same": [1]}
     right = {"a": {"b": 1, "c": {"d": 3}}, "same": [1], "new": None, "e": 4}
     assert differences(left, right) == {"a.c.d": (2, 3), "e": (None, 4)}

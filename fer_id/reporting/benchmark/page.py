@@ -4,8 +4,6 @@ The models are each trained with one or more seeds on the same clips. A model's 
 interval is over subjects, and its difference from the reference is paired by subject.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,16 +44,9 @@ SCORES = {
 
 @dataclass
 class Model:
-    """A model of a benchmark.
-
-    Attributes:
-        name: name of its row.
-        entries: its trainings, one per seed.
-        scores: scores by the names of :func:`fer_id.evaluation.seeds.mean_scores`.
-        confused: class labels and the confusion matrix, the seeds added up.
-        against: accuracy minus the reference's; None for the reference.
-        p_holm: p-value of that difference, corrected for the number of models.
-    """
+    """A model of a benchmark: its trainings, one per seed, scores by the names of
+    :func:`fer_id.evaluation.seeds.mean_scores`, and the confusion matrix of all seeds together. ``against`` is its
+    accuracy minus the reference's (None for the reference), ``p_holm`` corrected for the number of models."""
 
     name: str
     entries: list[Entry]
@@ -94,17 +85,13 @@ def write_benchmark(
     rule: Sequence[str],
     controls: Mapping[str, Sequence[Mapping[str, Any]] | str],
 ) -> str:
-    """Write the page and the tables; return the scores as text, and the path of the page.
+    """Write ``index.html``, ``table4.csv`` and ``table5.csv`` into the folder ``out``; return the scores as text, and
+    the path of the page.
 
-    Args:
-        runs: model -> its finished trainings, one per seed, all tested on the same clips.
-        reference: the model the others are tested against.
-        out: folder; its ``index.html``, ``table4.csv`` and ``table5.csv`` are replaced.
-        rule: sentences on the protocol common to all models.
-        controls: temporal model -> ``controls.json`` of each training, or the reason why there is none.
-
-    Raises:
-        RunError: the runs cannot be compared, or some of their files are missing or damaged.
+    ``runs`` has the finished trainings of each model, one per seed, all tested on the same clips; the models are tested
+    against ``reference``. ``rule`` are sentences on the protocol common to all; ``controls`` has ``controls.json`` of
+    each training of a temporal model, or the reason why there is none. Raises RunError where the runs cannot be
+    compared, or some of their files are missing or damaged.
     """
     models = _models(runs, reference)
     results = {
@@ -135,13 +122,13 @@ def write_benchmark(
         scores=SCORES,
         paper=paper,
         winner=verdicts.winner(reference, accuracy, contrasts, len(models[reference].entries)),
-        too_few=verdicts.too_few(base.metrics.n_subjects, len(contrasts)),
+        too_few=words.too_few(base.metrics.n_subjects, len(contrasts)),
         verdicts={name: verdicts.time_verdict(result) for name, result in results.items()},
         controls=results,
         absent={name: reason for name, reason in controls.items() if isinstance(reason, str)},
         control_names=control.CONTROLS,
         tested=control.TESTED,
-        p_words=verdicts.p_words,
+        p_words=words.p_words,
         pictures=_pictures(models, results.get(reference)),
     )
     columns = table4[["model", "provenance", *SCORES, "accuracy_difference", "p_holm"]]
@@ -190,11 +177,8 @@ def table_5(models: Iterable[Model]) -> pd.DataFrame:
 
 
 def _models(runs: Mapping[str, Sequence[RunDir]], reference: str) -> dict[str, Model]:
-    """Return the models in their order, with scores and differences.
-
-    Raises:
-        RunError: their test clips differ, or they have different numbers of seeds.
-    """
+    """Return the models in their order, with scores and differences; raise RunError where their test clips or their
+    numbers of seeds differ."""
     entries = read_entries([run for seeds in runs.values() for run in seeds], lambda entry: entry)
     problems, first = Problems("benchmark"), entries[0]
     if len({len(seeds) for seeds in runs.values()}) > 1:

@@ -1,16 +1,13 @@
 """Sentences on a benchmark's results, limited to what its tests support."""
 
-from __future__ import annotations
-
-import math
 from collections.abc import Mapping
 
 from fer_id.evaluation.controls import CHOSEN, MEAN, REFITTED, REVERSED, SHUFFLED, WHOLE
+from fer_id.evaluation.groups.gaps import ALPHA
 from fer_id.evaluation.seeds import Contrast
 from fer_id.reporting.result_shapes import ControlScores
-from fer_id.reporting.words import counted, listed, p_value, percent
+from fer_id.reporting.words import difference_words, listed, p_words, percent
 
-ALPHA = 0.05
 HEAD_NAMES = {
     "lstm": "LSTM",
     "gru": "GRU",
@@ -27,40 +24,6 @@ ORDER_FREE = ("mean", "attention", "set", "own_set", "both_sets")
 """Heads whose output does not depend on the order of the frames."""
 
 _WITHOUT_TIME = (MEAN, CHOSEN)
-
-
-def p_words(p: float | None) -> str:
-    """Format a p-value as ``p = .031`` or ``p < .001``; a remark where there is no test."""
-    if p is None or math.isnan(p):
-        return "no test: fewer than two subjects"
-    return f"p {p_value(p)}" if p < 0.0005 else f"p = {p_value(p)}"
-
-
-def points(value: float, low: float | None, high: float | None) -> str:
-    """Format a difference as ``+1.2 points (−0.3 to +2.7)``."""
-    extent = "no interval"
-    if low is not None and high is not None:
-        extent = f"{with_sign(100 * low, 1)} to {with_sign(100 * high, 1)}"
-    return f"{with_sign(100 * value, 1)} points ({extent})"
-
-
-def with_sign(value: float, digits: int) -> str:
-    """Format a number with its sign, a true minus."""
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def too_few(subjects: int, tests: int) -> str | None:
-    """Return a sentence where the smallest corrected p-value of so few subjects is not significant; else None.
-
-    With S subjects, 2 of 2^S sign flips are as extreme as the clearest difference.
-    """
-    smallest = tests * 2.0 ** (1 - subjects)
-    if smallest < ALPHA:
-        return None
-    return (
-        f"With {counted(subjects, 'subject')} no difference can be shown, however clear: corrected for "
-        f"{counted(tests, 'test')}, p is at least {min(1.0, smallest):.2f}."
-    )
 
 
 def winner(
@@ -98,10 +61,8 @@ def time_verdict(controls: ControlScores) -> tuple[str, list[str]]:
     """Return whether a temporal head is worth having, and the tests behind the answer.
 
     It is where the whole clip beats both the mean of the frames and the chosen frame. Whether the order of the frames
-    matters is another question, which the shuffled frames answer.
-
-    Returns:
-        The answer; a sentence for each test, and one on the refitted classifier.
+    matters is another question, which the shuffled frames answer. The tests are a sentence each, and one on the
+    refitted classifier.
     """
     head, against = HEAD_NAMES.get(controls.head, controls.head), controls.against_whole_clip
     tested = {name: row for name, row in against.items() if row.p_holm is not None and row.p_holm < ALPHA}
@@ -128,7 +89,7 @@ def time_verdict(controls: ControlScores) -> tuple[str, list[str]]:
     accuracy = {name: percent(score.value) for name, score in controls.accuracy.items()}
     tests = [
         f"Whole clip {accuracy[WHOLE]}, {name} {accuracy[name]}: "
-        f"{points(row.difference, row.low, row.high)}, {p_words(row.p_holm)}."
+        f"{difference_words(row.difference, row.low, row.high)}, {p_words(row.p_holm)}."
         for name, row in against.items()
         if not (controls.head in ORDER_FREE and name in (SHUFFLED, REVERSED))
     ]

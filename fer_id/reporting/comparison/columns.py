@@ -1,18 +1,16 @@
 """Columns of a comparison table: scores, and differences from the reference."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 
+from fer_id.evaluation.groups.gaps import ALPHA
 from fer_id.evaluation.intervals import Interval
 from fer_id.evaluation.paired import Effect
 from fer_id.objectives import OBJECTIVES, lower_is_better
-from fer_id.reporting.benchmark.verdicts import ALPHA, p_words, with_sign
 from fer_id.reporting.comparison import panels
 from fer_id.reporting.comparison.compared_run import Compared
 from fer_id.reporting.comparison.panels import Cell, Column, Group, number_cell, share_cell
-from fer_id.reporting.words import listed, span, worst_classes
+from fer_id.reporting.words import listed, p_words, signed_extent, span, with_sign, worst_classes
 
 MOST_SETTINGS = 10
 """Maximum number of differing settings visible at first; further ones are in a hidden group."""
@@ -122,12 +120,18 @@ def _paired() -> list[Column]:
     def effect(cell: Callable[[Effect], Cell]) -> Callable[[Compared], Cell]:
         return lambda run: cell(run.paired.effect) if run.paired else Cell()
 
+    def test(run: Compared) -> Cell:
+        return Cell(p_words(run.p_holm), value=run.p_holm) if run.paired else Cell()
+
+    def hedges(effect: Effect) -> Cell:
+        return _signed(1, effect.g, effect.g_interval, 2)
+
     return [
         Column("Accuracy, points", _difference("accuracy_with_missing"), "clips without a prediction are errors"),
-        Column("Test (Holm)", _test, "the signs of whole subjects flipped, corrected for the number of runs"),
+        Column("Test (Holm)", test, "the signs of whole subjects flipped, corrected for the number of runs"),
         Column("Better, worse, alike", effect(_subjects), "subjects it serves better or worse than the reference does"),
         Column("Share better, %", effect(_superiority), "of the subjects; those served alike counted half"),
-        Column("Hedges' g", effect(_hedges), "difference of the subjects' accuracies by how far subjects lie apart"),
+        Column("Hedges' g", effect(hedges), "difference of the subjects' accuracies by how far subjects lie apart"),
         Column("Macro-F1, points", _difference("macro_f1"), "clips without a prediction are left out"),
     ]
 
@@ -145,10 +149,6 @@ def _difference(name: str) -> Callable[[Compared], Cell]:
     return cell
 
 
-def _test(run: Compared) -> Cell:
-    return Cell(p_words(run.p_holm), value=run.p_holm) if run.paired else Cell()
-
-
 def _subjects(effect: Effect) -> Cell:
     text = f"{effect.better:,}, {effect.worse:,}, {effect.alike:,}"
     return Cell(text, value=effect.better - effect.worse)
@@ -162,15 +162,9 @@ def _superiority(effect: Effect) -> Cell:
     return share_cell(effect.superiority, "–".join(limits), 0)
 
 
-def _hedges(effect: Effect) -> Cell:
-    return _signed(1, effect.g, effect.g_interval, 2)
-
-
 def _signed(scale: float, value: float, interval: Interval, digits: int, css: str = "") -> Cell:
     """Return a cell with a signed difference and its interval, or the reason why there is none."""
     if math.isnan(value):
         return Cell(tooltip=interval.reason or "", css=css)
-    text, extent, reason = with_sign(scale * value, digits), "no interval", interval.reason or ""
-    if interval.low is not None and interval.high is not None:
-        extent, reason = " to ".join(with_sign(scale * end, digits) for end in (interval.low, interval.high)), ""
-    return Cell(text, extent, value, tooltip=reason, css=css)
+    extent = signed_extent(interval.low, interval.high, scale, digits)
+    return Cell(with_sign(scale * value, digits), extent, value, tooltip=interval.reason or "", css=css)

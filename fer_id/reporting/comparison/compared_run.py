@@ -1,7 +1,5 @@
 """Finished runs for pages over several runs, and their comparison with the first."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from fer_id.objectives import MONITOR, OBJECTIVES, lower_is_better
 from fer_id.reporting import words
 from fer_id.reporting.figures import curves_by_epoch
 from fer_id.reporting.jobs import read_metrics
-from fer_id.runs.configs import FREE_KEYS
+from fer_id.runs.configs import FREE_KEYS, leaves
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
@@ -36,14 +34,8 @@ _SMALL: Mapping[str, object] = {
 
 @dataclass
 class Entry:
-    """A finished run among several.
-
-    Attributes:
-        name: name of its row.
-        config: configuration by dotted keys.
-        records: ``metrics.jsonl``, one table per fold.
-        judged: its labelled test clips.
-    """
+    """A finished run among several: its configuration by dotted keys, ``metrics.jsonl`` of each fold, and its labelled
+    test clips; ``name`` is that of its row."""
 
     name: str
     run: RunDir
@@ -62,14 +54,10 @@ def read_entries(
 ) -> list[T]:
     """Return the result of ``take`` for each run in order, each once; runs are released one by one.
 
-    Args:
-        runs: runs of one label space.
-        take: called with each readable run, as long as all have the label space of the first.
-        names: names of the runs, by resolved folder; the others get the shortest distinct names.
-        problems: earlier problems, reported together with those of this function.
-
-    Raises:
-        RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
+    ``take`` is called with each readable run, as long as all have the label space of the first. ``names`` are those of
+    runs by resolved folder; the others get the shortest distinct names. ``problems`` are earlier ones, reported with
+    those of this function. Raises RunError: no run, runs of different label spaces, or files that are missing or
+    damaged (all listed).
     """
     unique = {run.path.resolve(): run for run in runs}
     problems, taken = problems if problems is not None else Problems("compare"), []
@@ -96,12 +84,9 @@ def read_entries(
 
 
 def read_entry(run: RunDir, name: str) -> Entry:
-    """Return one finished run; the mode is added to its name where the model saw data of the tested children.
-
-    Raises:
-        RunError: a file is missing or damaged, or the metrics do not match the predictions (an incomplete copy).
-        DataError: its predictions contradict their contract.
-    """
+    """Return one finished run; the mode is added to its name where the model saw data of the tested children. Raises
+    RunError where a file is missing or damaged, or the metrics do not match the predictions (an incomplete copy), and
+    DataError where its predictions contradict their contract."""
     metrics, job = read_metrics(run), run.job()
     judged = judge(run.predictions(), LabelSpace("run", tuple(metrics.labels)), where=run.path / "predictions.parquet")
     clips, right = len(judged.truth), int((judged.truth == judged.predicted).sum())
@@ -114,7 +99,7 @@ def read_entry(run: RunDir, name: str) -> Entry:
     if job.mode in words.MODE_CAVEATS:
         name = f"{name} ({job.mode})"  # everywhere, so that it cannot pass for a result on new children
     records = [part.learning_curve() for part in run.folds or [run]]
-    return Entry(name, run, metrics, job, flatten(dict(run.config())), records, judged)
+    return Entry(name, run, metrics, job, dict(leaves(run.config())), records, judged)
 
 
 def short_names(paths: Sequence[Path]) -> dict[Path, str]:
@@ -124,17 +109,6 @@ def short_names(paths: Sequence[Path]) -> dict[Path, str]:
     common = os.path.commonpath(paths)
     named = {path: path.relative_to(common).as_posix() for path in paths}
     return {path: path.name if name == "." else name for path, name in named.items()}
-
-
-def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Return a nested configuration under dotted keys."""
-    flat: dict[str, object] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 @dataclass

@@ -1,9 +1,6 @@
 """``comparison.csv``: one row per run, and the meaning of each column."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 import pandas as pd
 
@@ -54,14 +51,6 @@ COLUMNS = {
 def comparison_table(compared: Sequence[Compared], reference: Compared, keys: Sequence[str]) -> pd.DataFrame:
     """Return one row per run in their order."""
     return pd.DataFrame([_row(run, compared, run is reference, keys) for run in compared])
-
-
-def meaning_of(column: str) -> str | None:
-    """Return the meaning of a column of the table; None for an unknown one."""
-    for names, meaning in COLUMNS.items():
-        if any(fnmatchcase(column, name) for name in names.split(", ")):
-            return meaning
-    return None
 
 
 def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Sequence[str]) -> Row:

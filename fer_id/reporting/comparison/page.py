@@ -5,8 +5,6 @@ score a run may be chosen by; a click sorts by another column. The page fetches 
 are shown and hidden without JavaScript; sorting and filtering need it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +12,10 @@ from pathlib import Path
 
 from fer_id.csv_text import table_csv
 from fer_id.errors import Problems
+from fer_id.evaluation.groups.gaps import ALPHA
 from fer_id.files import atomic_write_text
 from fer_id.objectives import OBJECTIVES, lower_is_better
 from fer_id.reporting import words
-from fer_id.reporting.benchmark.verdicts import ALPHA, p_words, points, too_few
 from fer_id.reporting.comparison.columns import MOST_SETTINGS, alike, strip_bounds, table_groups
 from fer_id.reporting.comparison.compared_run import (
     Compared,
@@ -30,7 +28,7 @@ from fer_id.reporting.comparison.csv_table import COLUMNS, comparison_table
 from fer_id.reporting.comparison.figures import learning_curves, settings_figure
 from fer_id.reporting.page import write_page
 from fer_id.reporting.style import embedded
-from fer_id.reporting.words import counted, percent, within
+from fer_id.reporting.words import counted, p_words, percent, too_few, within
 from fer_id.runs.run_dir import RunDir
 
 ACROSS_FOLDS = (
@@ -57,19 +55,10 @@ def write_comparison(
     swept: Sequence[str] = (),
     problems: Problems | None = None,
 ) -> Path:
-    """Write the comparison of finished runs of one label space; return the path of ``index.html``.
-
-    Args:
-        runs: the first is the reference of the paired differences.
-        out: folder; its ``index.html`` and ``comparison.csv`` are replaced.
-        names: names of the runs, by resolved folder; the others get the shortest distinct names.
-        left_out: runs to list as not compared.
-        swept: dotted keys of the configuration that a sweep varied.
-        problems: earlier problems, reported together with those of this function.
-
-    Raises:
-        RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
-    """
+    """Write the comparison of finished runs of one label space into ``index.html``, whose path is returned, and
+    ``comparison.csv`` of the folder ``out``. The first run is the reference of the paired differences. ``left_out`` are
+    runs to list as not compared, ``swept`` dotted keys of the configuration that a sweep varied. The other arguments
+    and the errors are those of :func:`fer_id.reporting.comparison.compared_run.read_entries`."""
     compared = compare_with_first(runs, names, problems)
     reference = compared[0]
     store = reference.job.store.fingerprint  # equal clip names on another store need not mean equal pictures
@@ -177,7 +166,7 @@ def _chosen(best: Compared, reference: Compared, monitor: str, of: str) -> list[
     ]
     if best is not reference and best.paired:
         difference = best.paired.differences["accuracy_with_missing"]
-        gained = points(difference.value, difference.interval.low, difference.interval.high)
+        gained = words.difference_words(difference.value, difference.interval.low, difference.interval.high)
         sentences.append(f"Beside {reference.name}, the reference, that is {gained}, {p_words(best.p_holm)}.")
     return sentences
 

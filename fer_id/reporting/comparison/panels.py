@@ -1,15 +1,12 @@
 """Cells, columns and column groups of a comparison table; columns of classes, subgroups, cost and settings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fer_id.evaluation.groups.gaps import GAP
 from fer_id.reporting.comparison.compared_run import Compared
-from fer_id.reporting.group_words import gap_words
 from fer_id.reporting.page import duration
-from fer_id.reporting.words import percent, within
+from fer_id.reporting.words import gap_words, percent, within
 from fer_id.runs.metrics import GroupScores, Metrics
 
 NONE = "–"
