@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from data_modules.cohort.face_rows import line_of
+from data_modules.cohort.manifest_cells import line_of
 from fer_id.cohort_tables import CLIP_ROW_COLUMNS, SUBJECT_COLUMNS
 from fer_id.errors import cut, quoted
 

@@ -17,9 +17,8 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
-from data_modules.cohort.face_rows import line_of, same_file, timed, whose_faces
 from data_modules.cohort.group_columns import describe, further_columns, group_columns, left_out_sentence, names_in
-from data_modules.cohort.manifest_cells import ANNOTATIONS, CLIPS, CONSENT, FACES, SUBJECTS, name_of, purposes_in
+from data_modules.cohort.manifest_cells import SCHEMAS, line_of, name_of, purposes_in, same_file, timed, whose_faces
 from data_modules.tables import Table
 from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, FACE_COLUMNS, SUBJECT_COLUMNS
 from fer_id.consent.records import ConsentRecord
@@ -121,9 +120,9 @@ def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected a cohort: subjects.csv, clips.csv, consent.csv and videos")
     problems = Problems(f"cohort {folder}")
-    subjects = _read(folder / "subjects.csv", SUBJECT_COLUMNS, SUBJECTS, problems, extra=True)
-    clips = _read(folder / "clips.csv", CLIP_ROW_COLUMNS, CLIPS, problems, extra=True)
-    consent = _read(folder / "consent.csv", CONSENT_COLUMNS, CONSENT, problems)
+    subjects = _read(folder / "subjects.csv", SUBJECT_COLUMNS, problems, extra=True)
+    clips = _read(folder / "clips.csv", CLIP_ROW_COLUMNS, problems, extra=True)
+    consent = _read(folder / "consent.csv", CONSENT_COLUMNS, problems)
     warnings: list[str] = []
     if subjects is not None and clips is not None:
         _require_known(clips["subject_id"], "clips.csv", subjects, problems)
@@ -133,11 +132,11 @@ def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
         _check_videos(folder, clips, problems)
     votes = faces = None
     if os.path.lexists(folder / "annotations.csv"):
-        votes = _read(folder / "annotations.csv", ANNOTATION_COLUMNS, ANNOTATIONS, problems)
+        votes = _read(folder / "annotations.csv", ANNOTATION_COLUMNS, problems)
         if votes is not None and clips is not None:
             _check_votes(votes, clips, problems)
     if os.path.lexists(folder / "faces.csv"):
-        faces = _read(folder / "faces.csv", FACE_COLUMNS, FACES, problems)
+        faces = _read(folder / "faces.csv", FACE_COLUMNS, problems)
         if faces is not None and clips is not None:
             faces = whose_faces(folder, faces, clips, problems)
     records = [] if consent is None or subjects is None else _records(consent, subjects, problems)
@@ -202,9 +201,7 @@ def _provenance(path: Path, problems: Problems) -> str:
     return "real"
 
 
-def _read(
-    path: Path, columns: tuple[str, ...], schema: pa.DataFrameSchema, problems: Problems, *, extra: bool = False
-) -> pd.DataFrame | None:
+def _read(path: Path, columns: tuple[str, ...], problems: Problems, *, extra: bool = False) -> pd.DataFrame | None:
     """Return a table as text, None for empty cells; None instead of a table that cannot be read."""
     table = Table(path, columns, extra=extra, most_rows=MOST_ROWS)
     try:
@@ -227,7 +224,7 @@ def _read(
                 where = f"{path.name}, {line_of(number)}, column {cut(name)}"
                 problems.add(f"{where}: a spreadsheet formula ({quoted(cell)}); give its value", kind="formula")
     try:
-        schema.validate(frame, lazy=True)
+        SCHEMAS[path.name].validate(frame, lazy=True)
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases.sort_values("index", kind="stable")
         for case in cases.to_dict("records"):
