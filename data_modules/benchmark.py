@@ -94,9 +94,7 @@ def write_benchmark(
 
     ``samples`` are the crops of ``benchmark.stills``. ``roles`` maps the published names of the splits that have images
     to train, validation and test; ``counts`` are the images that the authors state, by published split.
-
-    Raises:
-        DataError: bad input (every fault together), an empty split, a class without a training image, a full disk.
+    DataError: bad input (every fault together), an empty split, a class without a training image, a full disk.
     """
     card, left_out = benchmark.card, benchmark.left_out
     with (
@@ -173,12 +171,9 @@ def _audit(
         "images": {split: len(of) for split, of in rows.items()},
         "classes": {split: table["label"].iloc[of].value_counts().to_dict() for split, of in rows.items()},
     }
+    thresholds = {"hash": "phash 64 bit", "radius": config.audit_radius, "correlation": config.audit_correlation}
     audit: dict[str, object] = {
-        "thresholds": {
-            "hash": "phash 64 bit",
-            "radius": config.audit_radius,
-            "correlation": config.audit_correlation,
-        },
+        "thresholds": thresholds,
         "published": summarise(duplicates, *(table[name].tolist() for name in ("clip_id", "published", "label"))),
         "prepared": prepared,
         "left_out": dict(benchmark.left_out),
@@ -232,10 +227,7 @@ def final_splits(
     out, and validation has no use for them either.
 
     ``table`` has ``published``, ``label`` and ``subject_id`` (``by_person``: a person, else a group); ``roles`` maps
-    published names to splits.
-
-    Raises:
-        DataError: a single person, or a class with fewer than two groups, cannot be divided.
+    published names to splits. DataError: a single person, or a class with fewer than two groups, cannot be divided.
     """
     splits = pd.Series([roles.get(name) for name in table["published"]], dtype=object)
     if "validation" in set(splits) or not {"train", "test"} <= set(splits):

@@ -69,11 +69,11 @@ def open_keys(home: Path) -> tuple[Key, AuditLog]:
 
 def decisions(manifests: Manifests, key: Key | None, gone: Mapping[str, date], today: date) -> dict[str, Decision]:
     """Return the consent decision of each subject, by clear name; without a key no withdrawal can be on record."""
-    records, gone_of = defaultdict[str, list[ConsentRecord]](list), dict[str, date | None]()
+    records = defaultdict[str, list[ConsentRecord]](list)
     for record in manifests.consent:
         records[record.subject_id].append(record)
-    for name in manifests.subjects["subject_id"]:
-        gone_of[name] = gone.get(key.pseudonym("subject", name)) if key else None
+    names = manifests.subjects["subject_id"].tolist()
+    gone_of = {name: gone.get(key.pseudonym("subject", name)) if key else None for name in names}
     return {name: decide(records[name], today, day) for name, day in gone_of.items()}
 
 
@@ -99,26 +99,16 @@ def _reason(decision: Decision) -> str:
 
 @dataclass(frozen=True)
 class Permitted:
-    """A person of a cohort with consent to ``inference`` today.
+    """A person of a cohort with consent to ``inference`` today; ``subject`` and ``video`` are pseudonyms."""
 
-    Attributes:
-        name: clear name at the site; not written anywhere.
-        subject, video: pseudonyms.
-        groups: values of the group columns, of the person and of their clips in this video.
-        provenance: provenance of the cohort; ``synthetic`` people are drawn.
-        until: last day of the consent; None: until it is withdrawn.
-        log: audit log of the site.
-        marks: positions of the person's face in this video, from ``faces.csv``.
-    """
-
-    name: str
+    name: str  # clear name at the site; not written anywhere
     subject: str
     video: str
-    groups: dict[str, set[str]]
-    provenance: str
-    until: date | None
-    log: AuditLog
-    marks: tuple[Mark, ...] = ()
+    groups: dict[str, set[str]]  # values of the group columns, of the person and of their clips in this video
+    provenance: str  # of the cohort; ``synthetic`` people are drawn
+    until: date | None  # last day of the consent; None: until it is withdrawn
+    log: AuditLog  # of the site
+    marks: tuple[Mark, ...] = ()  # positions of the person's face in this video, from ``faces.csv``
 
 
 def permit(cohort: Path, video: Path, subject: str, home: Path, today: date) -> Permitted:
@@ -176,24 +166,17 @@ def _whose(manifests: Manifests, clips: pd.DataFrame, video: Path, subject: str)
 
 def _groups(manifests: Manifests, name: str, clips: pd.DataFrame) -> dict[str, set[str]]:
     person = manifests.subjects[manifests.subjects["subject_id"] == name]
-    tables = (
-        person.drop(columns="subject_id"),
-        clips.drop(columns=[column for column in CLIP_ROW_COLUMNS[:-1] if column in clips]),
-    )
+    tables = person.drop(columns="subject_id"), clips.drop(columns=list(CLIP_ROW_COLUMNS[:-1]))
     return {str(column): set(map(str, table[column].dropna())) for table in tables for column in table}
 
 
-@dataclass(frozen=True)
 class ConsentTable:
-    """The file ``consent.csv`` and the cells of its records, by column."""
+    """``consent.csv`` of a cohort folder; DataError where it is missing, no table, or has other columns."""
 
-    path: Path
-    rows: list[dict[str, str]]
-
-    @property
-    def names(self) -> set[str]:
-        """Names of all subjects with a record."""
-        return {name_of(row["subject_id"]) for row in self.rows}
+    def __init__(self, cohort: Path) -> None:
+        self.path = cohort / "consent.csv"
+        self.rows = [row for _, row in Table(self.path, CONSENT_COLUMNS).rows()]
+        self.names = {name_of(row["subject_id"]) for row in self.rows}  # of all subjects with a record
 
     def withdraw(self, name: str, today: date) -> None:
         """Append a withdrawal of today, unless the subject has a record of today (the list of withdrawals counts)."""
@@ -201,9 +184,3 @@ class ConsentTable:
         if not any(name_of(row["subject_id"]) == name and row["recorded_on"].strip() == day for row in self.rows):
             new = {"subject_id": name, "recorded_on": day, "status": "withdrawn"}
             append_rows(self.path, CONSENT_COLUMNS, [new])
-
-
-def consent_table(cohort: Path) -> ConsentTable:
-    """Read ``consent.csv`` of a cohort folder; DataError where it is missing, no table, or has other columns."""
-    path = cohort / "consent.csv"
-    return ConsentTable(path, [row for _, row in Table(path, CONSENT_COLUMNS).rows()])

@@ -82,11 +82,11 @@ def _erase(config: ConsentConfig, home: Path) -> str:
     Everything is checked before anything is erased; a withdrawal is recorded first, so that nothing is loaded
     meanwhile; and a place that cannot be erased does not stop the others.
     """
-    from data_modules.cohort.admission import consent_table
+    from data_modules.cohort.admission import ConsentTable
 
     key, today = Key.load(home), date.today()
     log, problems = AuditLog(home, key), Problems("not everything could be erased")
-    table = consent_table(Path(config.cohort)) if config.cohort else None
+    table = ConsentTable(Path(config.cohort)) if config.cohort else None
     subject, name = _identify(config, key, table, home)
     if config.action == "withdraw":
         remember_withdrawal(home, subject, today)
