@@ -16,11 +16,6 @@ Ask = Callable[..., Permitted]
 
 
 @pytest.fixture
-def site(drawn_site: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(drawn_site, tmp_path / "site"))
-
-
-@pytest.fixture
 def ask(site: Path, tmp_path: Path) -> Ask:
     def run(video: str | Path = "videos/drawn7-001-sad.mp4", subject: str = "") -> Permitted:
         return permit(site, site / video, subject, tmp_path / "keys", date.today())
