@@ -76,7 +76,8 @@ class AffectNetDataModule(PictureDataModule):
     def benchmark(cls, config: AffectNetConfig) -> Benchmark:
         """Return the faces of the release that ``config.source`` holds, aligned by their published landmarks."""
         root, left_out = require_facts(cls, config.source), Counter[str]()
-        lists = next((folder for folder in (root, root / "Manually_Annotated_file_lists") if _has_lists(folder)), None)
+        folders = [root, root / "Manually_Annotated_file_lists"]
+        lists = next((folder for folder in folders if any((folder / f"{split}.csv").is_file() for split in SETS)), None)
         card = cls.card(config)
         if lists is not None:
             card.parameters["release"], faces = "original", list_faces(lists, _images(root, config.images))
@@ -94,10 +95,6 @@ def emotional(faces: Iterable[Still], left_out: Counter[str]) -> Iterator[Still]
             yield face
         else:
             left_out[str(face.label)] += 1
-
-
-def _has_lists(folder: Path) -> bool:
-    return any((folder / f"{split}.csv").is_file() for split in SETS)
 
 
 def _images(root: Path, chosen: str | None) -> Path:

@@ -20,7 +20,6 @@ from data_modules.dataset import (
     DomainDataset,
     DomainSampler,
     EpochSampler,
-    Part,
     SharedSampler,
     batch_bytes,
     begin_worker,
@@ -111,11 +110,9 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
 
     @classmethod
     def read(cls, source: Path, left_out: Counter[str]) -> Iterator[Any]:
-        """Yield the records of the raw data, in a fixed order; DataError (file, what was expected) for faulty data.
+        """Yield the records of ``source``, in a fixed order; DataError (file, what was expected) for faulty data.
 
-        Args:
-            source: ``data.source``, which exists.
-            left_out: count here what is not yielded, by reason: ``left_out["no face"] += 1``.
+        Count in ``left_out`` what is not yielded, by reason: ``left_out["no face"] += 1``.
         """
         raise NotImplementedError(f"{cls.__qualname__} has no method read")
 
@@ -246,9 +243,10 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         """Return a loader over the training clips, the unlabelled clips of the test subjects, and ``source``."""
         unlabelled: pd.DataFrame = self.clips.iloc[self.fold.unlabelled].assign(label=None, soft_label=None)
         tables = [table for table in (self.clips.iloc[self.fold.train], unlabelled) if len(table)]
-        parts = [Part(self._dataset(table, train=True, of=self), COHORT) for table in tables] + [Part(source, SOURCE)]
-        sampler = DomainSampler([len(part.clips) for part in parts], self.batch_size, seed=self.seed)
-        return self._batches(DomainDataset(parts), sampler, sampler.batch, train=True)
+        own = [(self._dataset(table, train=True, of=self), COHORT) for table in tables]
+        dataset = DomainDataset([*own, (source, SOURCE)])
+        sampler = DomainSampler(dataset.lengths, self.batch_size, seed=self.seed)
+        return self._batches(dataset, sampler, sampler.batch, train=True)
 
     def _dataset(self, clips: pd.DataFrame, *, train: bool, of: FerDataModule) -> ClipDataset:
         """Return clips of ``of`` as training clips of this module, or to be judged."""

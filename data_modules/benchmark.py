@@ -26,7 +26,7 @@ from data_modules.reader_checks import say_left_out
 from data_modules.stills import Still
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.config import SPLITS
-from fer_id.evaluation.duplicates import CORRELATION, RADIUS, Duplicates, find_duplicates, fingerprint
+from fer_id.evaluation.duplicates import CORRELATION, RADIUS, Duplicates, Fingerprints, find_duplicates, fingerprint
 from fer_id.evaluation.duplicates_summary import summarise
 from fer_id.evaluation.protocol import without_repeats
 from fer_id.labels import get_space
@@ -92,19 +92,9 @@ def write_benchmark(
 ) -> StoreCard:
     """Read, audit and split the samples, and write the store, whole or not at all.
 
-    The card's ``audit`` has ``thresholds``; ``published`` (:func:`fer_id.evaluation.duplicates_summary.summarise` over
-    the splits as published; near-identical pictures of one person are not looked for); ``prepared`` (images and classes
-    per split, and, where nobody is named, what training drops by default); ``left_out``; ``alike`` (subjects who share
-    pictures) where subjects are known.
-
-    Args:
-        samples: crops of ``benchmark.stills``.
-        benchmark, out, config, overwrite: what is prepared, and where.
-        roles: maps the published names of the splits that have images to train, validation and test.
-        counts: number of images that the authors state, by published split; empty where they state none.
-
-    Raises:
-        DataError: bad input (every fault together), an empty split, a class without a training image, a full disk.
+    ``samples`` are the crops of ``benchmark.stills``. ``roles`` maps the published names of the splits that have images
+    to train, validation and test; ``counts`` are the images that the authors state, by published split.
+    DataError: bad input (every fault together), an empty split, a class without a training image, a full disk.
     """
     card, left_out = benchmark.card, benchmark.left_out
     with (
@@ -119,30 +109,14 @@ def write_benchmark(
             words = f"; left out: {reasons_words(left_out)}" if left_out else ""
             raise DataError(f"{card.source}: no image to prepare in {config.source}{words}")
         _check_ids(table, card.source)
-        by_person = bool(table["subject_id"].notna().all())
-        between = table["subject_id"].tolist() if by_person else None
-        radius, correlation = config.audit_radius, config.audit_correlation
-        duplicates = find_duplicates(prints, between=between, radius=radius, correlation=correlation)
-        if not by_person:  # a group has the name of its first image, which is unique and can be looked up
-            first = np.unique(duplicates.group, return_index=True)[1]
-            table["subject_id"] = table["clip_id"].to_numpy()[first[duplicates.group]]
-        card.shard_by = "subject_id" if by_person else "split"
-        sizes = Counter(table["published"])
-        for split, stated in counts.items():
-            if not left_out and split in sizes and sizes[split] != stated:
-                say(f"{card.source}: {sizes[split]:,} images in {split}, and {stated:,} are published")
-        splits = roles(set(sizes))
-        table["split"] = final_splits(table, splits, config, by_person=by_person)
+        duplicates = _group(table, prints, config, card)
+        if not left_out:
+            _say_other_counts(table, counts, card.source)
+        splits = roles(set(table["published"]))
+        table["split"] = final_splits(table, splits, config, by_person=card.shard_by == "subject_id")
         if splits:
             _check_splits(table, card)
-        card.audit = {
-            "thresholds": {"hash": "phash 64 bit", "radius": radius, "correlation": correlation},
-            "published": summarise(duplicates, *(table[name].tolist() for name in ("clip_id", "published", "label"))),
-            "prepared": _prepared(table, by_person=by_person),
-            "left_out": dict(left_out),
-        }
-        if by_person:
-            card.audit["alike"] = shared_pictures(table, duplicates)
+        card.audit = _audit(table, duplicates, config, benchmark)
         made = "split off training" if splits else "none: a protocol divides the subjects"
         card.parameters |= {
             "images_with_landmarks": spool.with_landmarks,
@@ -157,6 +131,59 @@ def write_benchmark(
     say_left_out(card.source, left_out)
     _name_duplicates(table, duplicates, card.source)
     return card
+
+
+def _group(table: pd.DataFrame, prints: Fingerprints, config: BenchmarkConfig, card: StoreCard) -> Duplicates:
+    """Group equal and near-identical pictures: of different persons, or where nobody is named of all.
+
+    Without persons, a group becomes the ``subject_id`` of its pictures. Sets ``card.shard_by``.
+    """
+    by_person = bool(table["subject_id"].notna().all())
+    card.shard_by = "subject_id" if by_person else "split"
+    between = table["subject_id"].tolist() if by_person else None
+    radius, correlation = config.audit_radius, config.audit_correlation
+    duplicates = find_duplicates(prints, between=between, radius=radius, correlation=correlation)
+    if not by_person:  # a group has the name of its first image, which is unique and can be looked up
+        first = np.unique(duplicates.group, return_index=True)[1]
+        table["subject_id"] = table["clip_id"].to_numpy()[first[duplicates.group]]
+    return duplicates
+
+
+def _say_other_counts(table: pd.DataFrame, counts: Mapping[str, int], source: str) -> None:
+    """Print the splits whose number of images is another than their authors state."""
+    for split, size in Counter(table["published"]).items():
+        if size != counts.get(split, size):
+            say(f"{source}: {size:,} images in {split}, and {counts[split]:,} are published")
+
+
+def _audit(
+    table: pd.DataFrame, duplicates: Duplicates, config: BenchmarkConfig, benchmark: Benchmark
+) -> dict[str, object]:
+    """Return the card's audit.
+
+    ``thresholds``; ``published`` (:func:`fer_id.evaluation.duplicates_summary.summarise` over the splits as published;
+    near-identical pictures of one person are not looked for); ``prepared`` (images and classes per split, and, where
+    nobody is named, what training drops by default); ``left_out``; ``alike`` (subjects who share pictures) where
+    subjects are known.
+    """
+    rows = {split: np.flatnonzero(table["split"] == split) for split in SPLITS}
+    prepared: dict[str, object] = {
+        "images": {split: len(of) for split, of in rows.items()},
+        "classes": {split: table["label"].iloc[of].value_counts().to_dict() for split, of in rows.items()},
+    }
+    thresholds = {"hash": "phash 64 bit", "radius": config.audit_radius, "correlation": config.audit_correlation}
+    audit: dict[str, object] = {
+        "thresholds": thresholds,
+        "published": summarise(duplicates, *(table[name].tolist() for name in ("clip_id", "published", "label"))),
+        "prepared": prepared,
+        "left_out": dict(benchmark.left_out),
+    }
+    if benchmark.card.shard_by == "subject_id":
+        audit["alike"] = shared_pictures(table, duplicates)
+    else:
+        _, dropped = without_repeats(table, rows["train"], np.concatenate([rows["validation"], rows["test"]]))
+        prepared["training_drops_by_default"] = dropped
+    return audit
 
 
 class Spool:
@@ -199,14 +226,8 @@ def final_splits(
     class. Those that also have test images are not drawn, nor are groups with different labels: training leaves them
     out, and validation has no use for them either.
 
-    Args:
-        table: columns ``published``, ``label``, ``subject_id`` (person or group).
-        roles: published name -> split.
-        config: share and seed.
-        by_person: ``subject_id`` is a person.
-
-    Raises:
-        DataError: a single person, or a class with fewer than two groups, cannot be divided.
+    ``table`` has ``published``, ``label`` and ``subject_id`` (``by_person``: a person, else a group); ``roles`` maps
+    published names to splits. DataError: a single person, or a class with fewer than two groups, cannot be divided.
     """
     splits = pd.Series([roles.get(name) for name in table["published"]], dtype=object)
     if "validation" in set(splits) or not {"train", "test"} <= set(splits):
@@ -275,19 +296,6 @@ def _check_splits(table: pd.DataFrame, card: StoreCard) -> None:
             problems.add(f"class {name} has no training image")
         card.notes += [f"no {name} in {split}" for split in SPLITS[1:] if name not in present[split]]
     problems.raise_if_any(DataError, f"Expected images of all of {', '.join(names)}, in every split.")
-
-
-def _prepared(table: pd.DataFrame, *, by_person: bool) -> dict[str, object]:
-    """Return images and classes per split, and, where nobody is named, what training drops by default."""
-    rows = {split: np.flatnonzero(table["split"] == split) for split in SPLITS}
-    prepared: dict[str, object] = {
-        "images": {split: len(of) for split, of in rows.items()},
-        "classes": {split: table["label"].iloc[of].value_counts().to_dict() for split, of in rows.items()},
-    }
-    if not by_person:
-        _, dropped = without_repeats(table, rows["train"], np.concatenate([rows["validation"], rows["test"]]))
-        prepared["training_drops_by_default"] = dropped
-    return prepared
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from multiprocessing.queues import Queue
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,13 +28,8 @@ from fer_id.types import CROP, LANDMARKS, ClipBatch, ClipItem, StoredClip
 class ClipDataset(Dataset[ClipItem]):
     """Clips of one split, indexed by ``(row, epoch)``, so that augmentation is a function of both.
 
-    Args:
-        stores: opened stores.
-        clips: the pooled table; a clip is row ``row`` of store number ``store``.
-        labels: the label space.
-        augment: None for validation and test.
-        seed: seed of the augmentation.
-        one_frame: return one valid frame, drawn anew each epoch, instead of the clip.
+    A clip of the pooled table ``clips`` is row ``row`` of store number ``store``. ``augment`` is None for validation
+    and test. With ``one_frame`` an item is one valid frame, drawn anew each epoch, instead of the clip.
     """
 
     def __init__(
@@ -79,20 +74,13 @@ class ClipDataset(Dataset[ClipItem]):
         }
 
 
-class Part(NamedTuple):
-    """Clips of one domain, ``SOURCE`` or ``COHORT``."""
-
-    clips: ClipDataset
-    domain: int
-
-
 class DomainDataset(Dataset[ClipItem]):
-    """Concatenation of several parts; an item has the ``domain`` of its part."""
+    """Concatenation of parts, each with its domain, ``SOURCE`` or ``COHORT``, which its items have as ``domain``."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self.parts = list(parts)
-        self.longest = max(part.clips.longest for part in self.parts)
-        self._ends = list(accumulate(len(part.clips) for part in self.parts))
+    def __init__(self, parts: Sequence[tuple[ClipDataset, int]]) -> None:
+        self.parts, self.lengths = parts, [len(clips) for clips, _ in parts]
+        self.longest = max(clips.longest for clips, _ in parts)
+        self._ends = list(accumulate(self.lengths))
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -100,8 +88,8 @@ class DomainDataset(Dataset[ClipItem]):
     def __getitem__(self, key: tuple[int, int]) -> ClipItem:
         index, epoch = key
         number = bisect_right(self._ends, index)
-        part, first = self.parts[number], self._ends[number - 1] if number else 0
-        return {**part.clips[index - first, epoch], "domain": part.domain}
+        clips, domain = self.parts[number]
+        return {**clips[index - self._ends[number] + len(clips), epoch], "domain": domain}
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -150,12 +138,8 @@ class DomainSampler(EpochSampler):
     """Batches with equally many clips of each part, for domain alignment.
 
     An epoch is one pass over the first part, without its remainder. The other parts are repeated as often as needed, in
-    a new order each time.
-
-    Args:
-        lengths: clips in each part.
-        batch_size: clips of each part in a batch, at most the length of the first part.
-        seed: seed of the orders.
+    a new order each time. ``lengths`` are the clips in each part; a batch has ``batch_size`` of each, at most the
+    length of the first part.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int) -> None:

@@ -110,15 +110,9 @@ def relabelled(
 ) -> Iterator[Still]:
     """Yield FER2013's images with the labels of their votes; those left out are counted by reason.
 
-    Args:
-        images: row number (from 0) and image, in order, all rows.
-        votes_file: ``fer2013new.csv``.
-        rule: :func:`majority` or :func:`distribution`.
-        left_out: the counts.
-        uncertain: rows to leave out, since their votes may belong to another image.
-
-    Raises:
-        DataError: a bad file, or votes and images that do not belong together row by row.
+    ``images`` are all rows, in order, with their numbers (from 0); ``rule`` is :func:`majority` or
+    :func:`distribution`; ``uncertain`` rows are left out, since their votes may belong to another image.
+    DataError: a bad file, or votes and images that do not belong together row by row.
     """
     votes = read_votes(votes_file)
     problems, count = Problems(str(votes_file)), 0

@@ -79,9 +79,8 @@ class FolderDataModule(PictureDataModule):
 def list_images(root: Path) -> list[ImageFile]:
     """Return every image below ``root``, in the order of the paths.
 
-    Raises:
-        DataError: unknown split folders, files that are no images, folders without images, names that are no text, or
-            that stand twice in one split and class; all of them together.
+    DataError: unknown split folders, files that are no images, folders without images, names that are no text, or that
+    stand twice in one split and class; all of them together.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. Expected {LAYOUT}.")
@@ -132,10 +131,8 @@ def infer_space(names: set[str]) -> LabelSpace:
             f"classes {listed}: numbers mean something else in every benchmark; rename the folders "
             f"to what they show ({', '.join(sorted(known))})"
         )
-    raise DataError(
-        f"classes {listed}: no label space has them. Known: "
-        + "; ".join(f"{space.name} ({', '.join(space.names)})" for space in SPACES.values())
-    )
+    spaces = "; ".join(f"{space.name} ({', '.join(space.names)})" for space in SPACES.values())
+    raise DataError(f"classes {listed}: no label space has them. Known: {spaces}")
 
 
 def check_classes(files: list[ImageFile], space: LabelSpace, root: Path) -> None:

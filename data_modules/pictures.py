@@ -59,13 +59,10 @@ class PictureDataModule(FerDataModule):
 
     Otherwise ``splits`` has train and test at least, and the store has a shard for each split; ``subject_id`` is the
     group of near-identical pictures.
-
-    Attributes:
-        colour: ``rgb`` or ``gray``, what the pictures are.
     """
 
     settings: ClassVar[type[BenchmarkConfig]] = StillsConfig
-    colour: ClassVar[str] = "rgb"
+    colour: ClassVar[str] = "rgb"  # or "gray": what the pictures are
 
     @classmethod
     def benchmark(cls, config: Any) -> Benchmark:
@@ -109,14 +106,8 @@ def to_samples(stills: Iterable[Still], config: Any, left_out: Counter[str]) -> 
     """Yield the stills as crops, in their order, aligned by their landmarks: as published, or found by MediaPipe.
 
     A still without a detected face keeps its published crop, without landmarks: the benchmark says it shows a face.
-
-    Args:
-        stills: the pictures, decoded here where they are files.
-        config: ``StillsConfig``, or settings with ``unreadable``.
-        left_out: counts pictures without a crop, where ``config.unreadable`` is ``leave_out``.
-
-    Raises:
-        DataError: at the end, every picture without a crop, unless they are left out.
+    DataError, at the end: every picture without a crop; where ``config.unreadable`` is ``leave_out``, they are counted
+    in ``left_out`` instead.
     """
     unreadable = getattr(config, "unreadable", "")
     if config.landmarks != "mediapipe":

@@ -101,9 +101,8 @@ class PooledStores:
     def parts(self, fold: Fold) -> list[Fold]:
         """Return the cross-fitting folds of ``fold`` (``fer_id.evaluation.confidence.crossfit``); empty without.
 
-        Raises:
-            DataError: the stores hold pictures without subjects, or too few children.
-            LeakageError: a part separates two subject names that may be one child.
+        DataError: the stores hold pictures without subjects, or too few children. LeakageError: a part separates two
+        subject names that may be one child.
         """
         if not self.protocol.cross_fit:
             return []
@@ -249,8 +248,7 @@ def common_space(stores: Sequence[ClipStore]) -> LabelSpace:
 def check_alike(stores: Sequence[ClipStore], clips: pd.DataFrame, folds: Sequence[Fold]) -> None:
     """Check that no fold trains on one name and tests on another name of what may be one child.
 
-    Raises:
-        LeakageError: two subjects with identical or near-identical pictures are separated.
+    LeakageError: two subjects with identical or near-identical pictures are separated.
     """
     pairs = {tuple(pair.split(" & ")): n for store in stores for pair, n in (store.card.findings.alike or {}).items()}
     subjects, problems = clips["subject_id"].astype(str), Problems("subjects that may be one child under two names")

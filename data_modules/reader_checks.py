@@ -67,9 +67,7 @@ def read_records(
     """Yield the records of ``dataset.read(source, left_out)``, which are of class ``kind``, checked.
 
     ``faults`` yields the faults of a record beyond clip_id, split and label.
-
-    Raises:
-        DataError: ``read`` raises another error than DataError, or at the end every wrong record.
+    DataError: ``read`` raises another error than DataError, or at the end every wrong record.
     """
     name = f"{dataset.__module__}.{dataset.__qualname__}.read"
     problems, seen, number = Problems(name), set[str](), 0
@@ -88,10 +86,8 @@ def read_records(
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        file = getattr(
-            getattr(dataset.read, "__code__", None), "co_filename", ""
-        )  # the last line of its own, not of a library
-        own = ([frame for frame in frames if frame.filename == file] or frames)[-1]
+        file = getattr(getattr(dataset.read, "__code__", None), "co_filename", "")
+        own = ([frame for frame in frames if frame.filename == file] or frames)[-1]  # not a line of a library
         raise DataError(
             f"{name} raises {type(error).__name__} ({Path(own.filename).name}, line {own.lineno}) after {number} "
             f"records: {cut(error, 300)}. Expected: it yields {kind.__name__}, and raises DataError for faulty raw data"

@@ -14,8 +14,6 @@ from data_modules.reader_checks import read_records, require_facts, subject_faul
 from data_modules.video_store import VideoConfig, Videos, written_videos
 from data_modules.videos import Stretch, VideoJob
 from fer_id.errors import DataError, cut
-from fer_id.preprocessing.alignment import crop_geometry
-from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.preprocessing.video import pictures_end, video_facts
 from fer_id.progress import say
 from fer_id.store.card import StoreCard
@@ -51,13 +49,10 @@ class VideoDataModule(FerDataModule):
     there are published ones. Faces are followed by MediaPipe; an interrupted preparation continues at the next video.
     Subjects that share a face are named in the card, and folds that separate them are refused. The people count as
     real: what may leave the machine is decided as for a cohort.
-
-    Attributes:
-        group_columns: names of the columns of :attr:`Recording.groups`.
     """
 
     settings = VideoConfig
-    group_columns: ClassVar[tuple[str, ...]] = ()
+    group_columns: ClassVar[tuple[str, ...]] = ()  # names of the columns of :attr:`Recording.groups`
 
     @classmethod
     def prepare(cls, config: VideoConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
@@ -71,24 +66,10 @@ class VideoDataModule(FerDataModule):
         recordings = list(read_records(cls, Recording, source, left_out, partial(_faults, groups=cls.group_columns)))
         if not recordings:
             raise DataError(f"{cls.dataset}: no recording to prepare in {source}; expected {cls.layout or 'some'}")
-        card = StoreCard(
-            provenance="real",
-            label_space=cls.label_space,
-            shard_by="subject_id",
-            source=cls.dataset,
-            geometry=crop_geometry(aligned=True, colour=config.colour),
-            parameters=config.parameters(),
-            groups=list(cls.group_columns),
-            landmarks_from=MESH_MAPPING,
-        )
+        card = config.card("real", cls.label_space, cls.dataset, list(cls.group_columns))
         rows = {
-            record.clip_id: {
-                "subject_id": record.subject_id,
-                "label": record.label,
-                "split": cls.splits.get(record.split or ""),
-                **record.groups,
-            }
-            for record in recordings
+            clip_id: {"subject_id": subject, "label": label, "split": cls.splits.get(split or ""), **groups}
+            for clip_id, subject, label, _, _, _, split, groups in recordings
         }
         videos = Videos(_jobs(recordings, source, config), rows, left_out)
         with written_videos(videos, card, out, config, overwrite=overwrite) as several:
@@ -122,12 +103,8 @@ def _jobs(recordings: list[Recording], source: Path, config: VideoConfig) -> lis
         end_s = _end(record.video, record.start_s + 1 / config.fps) if record.end_s is None else record.end_s
         stretch = Stretch(record.clip_id, record.subject_id, float(record.start_s), float(end_s))
         stretches[record.video].append(stretch)
-    return [
-        VideoJob(
-            path, _video_id(path, source), tuple(own), config.fps, config.min_eye_distance, config.colour == "gray"
-        )
-        for path, own in stretches.items()
-    ]
+    settings = config.fps, config.min_eye_distance, config.colour == "gray"
+    return [VideoJob(path, _video_id(path, source), tuple(own), *settings) for path, own in stretches.items()]
 
 
 def _end(video: Path, otherwise: float) -> float:

@@ -47,9 +47,8 @@ def unknown_dataset(name: str) -> str:
 def load_dataset(name: str) -> type[FerDataModule]:
     """Return the data module of a dataset.
 
-    Raises:
-        ConfigError: an unknown name, which lists the known ones; or a registered class that cannot be imported, is no
-            ``FerDataModule``, or has another name.
+    ConfigError: an unknown name, which lists the known ones; or a registered class that cannot be imported, is no
+    ``FerDataModule``, or has another name.
     """
     if name not in known_datasets():
         raise ConfigError(unknown_dataset(name))

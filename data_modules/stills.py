@@ -48,9 +48,7 @@ class Still(NamedTuple):
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode a picture as a viewer displays it, see :func:`to_rgb`; uint8 (H, W, 3), RGB.
 
-    Raises:
-        DataError: missing, not a picture, truncated, of another format, or too large (by its header, before anything
-            is decoded).
+    DataError: missing, not a picture, truncated, of another format, or too large (by its header, before it is decoded).
     """
     try:
         with opened(path, DataError, most=MOST_PICTURE) as file, Image.open(file, formats=FORMATS) as picture:

@@ -230,13 +230,9 @@ def _strange(text: str) -> str:
     """Return the fault of a cell that is not printable."""
     strange = next(char for char in text.strip(" \t") if not char.translate(_PRINTABLE).isprintable())
     if "\udc80" <= strange <= "\udcff":
-        return f"{_readable(text)} is not UTF-8 (mostly it was saved by Windows, as code page 1252); {_SAVE}"
+        as_windows = text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+        return f"{quoted(as_windows)} is not UTF-8 (mostly it was saved by Windows, as code page 1252); {_SAVE}"
     return f"{quoted(text)} holds the character U+{ord(strange):04X}, expected printable text"
-
-
-def _readable(text: str) -> str:
-    """Return a text of another encoding as Windows would display it."""
-    return quoted(text.encode("utf-8", "surrogateescape").decode("cp1252", "replace"))
 
 
 def _wrong_number(line: str, cells: Sequence[str], header: Sequence[str]) -> str:

@@ -22,14 +22,17 @@ from data_modules.videos import VideoJob, follow_videos, read_part
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.duplicates import alike
 from fer_id.files import locked
+from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.display import HDR_NOTE
 from fer_id.preprocessing.face_marks import MarkError
 from fer_id.preprocessing.landmarker_file import BUNDLE_SHA256, find_bundle
+from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.preprocessing.tracking import FOUND, OUTCOMES, windows
 from fer_id.preprocessing.video import DAMAGED, NO_PICTURE, video_facts
 from fer_id.progress import say, track
 from fer_id.reporting.sheets import Strip, contact_sheet
 from fer_id.reporting.words import counted
+from fer_id.runs.records import Provenance
 from fer_id.settings import setting
 from fer_id.store.card import StoreCard
 from fer_id.store.writer import ClipStoreWriter
@@ -59,26 +62,29 @@ class VideoConfig(SourceConfig):
     )
     face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
 
-    def parameters(self) -> dict[str, object]:
-        """Return the settings that a card records."""
+    def card(self, provenance: Provenance, label_space: str, source: str, groups: list[str]) -> StoreCard:
+        """Return the card of a store of people on video, with these settings and without audit."""
         names = ("fps", "window", "stride", "colour", "min_eye_distance")
-        return {name: getattr(self, name) for name in names} | {"landmark_model_sha256": BUNDLE_SHA256}
+        settings: dict[str, object] = {name: getattr(self, name) for name in names}
+        return StoreCard(
+            provenance=provenance,
+            label_space=label_space,
+            shard_by="subject_id",
+            source=source,
+            geometry=crop_geometry(aligned=True, colour=self.colour),
+            parameters={**settings, "landmark_model_sha256": BUNDLE_SHA256},
+            groups=groups,
+            landmarks_from=MESH_MAPPING,
+        )
 
 
 class Videos(NamedTuple):
-    """Input of :func:`written_videos`.
+    """Input of :func:`written_videos`."""
 
-    Attributes:
-        jobs: the videos with their clips.
-        rows: clip id of a stretch -> its columns of the store.
-        left_out: samples left out, by reason; clips of unreadable videos are added.
-        annotators: agreement of the annotators; None where each clip has one label.
-    """
-
-    jobs: list[VideoJob]
-    rows: Mapping[str, Mapping[str, object]]
-    left_out: Counter[str]
-    annotators: Mapping[str, object] | None = None
+    jobs: list[VideoJob]  # the videos with their clips
+    rows: Mapping[str, Mapping[str, object]]  # clip id of a stretch -> its columns of the store
+    left_out: Counter[str]  # samples left out, by reason; clips of unreadable videos are added
+    annotators: Mapping[str, object] | None = None  # their agreement; None where each clip has one label
 
 
 @contextmanager
@@ -87,10 +93,7 @@ def written_videos(
 ) -> Iterator[SeveralFaces]:
     """Follow the faces, write every window, fill ``card.audit``; yield the counts of frames with several faces.
 
-    The store appears after the block.
-
-    Raises:
-        DataError: unreadable videos, all together; no face in any of them.
+    The store appears after the block. DataError: unreadable videos, all together; no face in any of them.
     """
     with _parts_folder(out) as parts:
         done, several = _follow(videos.jobs, parts, config, videos.left_out), SeveralFaces()
@@ -101,12 +104,9 @@ def written_videos(
             frames = sum(by_subject.values(), Counter[str]())
             _check_found(frames, config)
             outcomes = {name: {key: counts[key] for key in OUTCOMES} for name, counts in by_subject.items()}
+            total = {outcome: frames[outcome] for outcome in OUTCOMES}
             card.audit |= {
-                "coverage": {
-                    "frames": frames.total(),
-                    **{outcome: frames[outcome] for outcome in OUTCOMES},
-                    "by_subject": outcomes,
-                },
+                "coverage": {"frames": frames.total(), **total, "by_subject": outcomes},
                 "annotators": videos.annotators,
                 "left_out": dict(videos.left_out),
                 "frames_without_face": frames.total() - frames[FOUND],

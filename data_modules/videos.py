@@ -87,20 +87,13 @@ class VideoJob:
 
 
 class FollowedClip(NamedTuple):
-    """Tracking result of a stretch of N frames.
+    """Tracking result of a stretch of N frames."""
 
-    Attributes:
-        times: (N,) seconds in the video.
-        crops, landmarks: (N, 64, 64, 3), (N, 68, 2), memory maps.
-        valid: (N,), True where the face was found.
-        frames: outcomes, see ``fer_id.preprocessing.tracking``, and numbers of faces.
-    """
-
-    times: NDArray[np.float64]
-    crops: NDArray[np.uint8]
-    landmarks: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-    frames: ClipFrames
+    times: NDArray[np.float64]  # (N,) seconds in the video
+    crops: NDArray[np.uint8]  # (N, 64, 64, 3), a memory map
+    landmarks: NDArray[np.float32]  # (N, 68, 2), a memory map
+    valid: NDArray[np.bool_]  # (N,), True where the face was found
+    frames: ClipFrames  # outcomes, see ``fer_id.preprocessing.tracking``, and numbers of faces
 
 
 def follow_videos(

@@ -18,16 +18,7 @@ RUN_WHAT_THEY_READ = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "jo
 """Modules that execute the content of a file, or import by names in it."""
 
 CALLS = {
-    *(
-        "eval",
-        "exec",
-        "compile",
-        "__import__",
-        "os.system",
-        "os.popen",
-        "runpy.run_path",
-        "runpy.run_module",
-    ),
+    *("eval", "exec", "compile", "__import__", "os.system", "os.popen", "runpy.run_path", "runpy.run_module"),
     *("yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.unsafe_load_all"),
     *("torch.jit.load", "torch.package.PackageImporter", "torch.hub.load", "pd.read_pickle", "pandas.read_pickle"),
     *("OmegaConf.register_new_resolver", "OmegaConf.register_resolver", "OmegaConf.load", "OmegaConf.resolve"),
@@ -104,26 +95,15 @@ def test_nothing_read_is_run() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "import torch\ntorch.load(path)",
-        "torch.load(path, weights_only=False)",
-        "torch.load(path, weights_only=flag)",
-        "from torch import load",
+        *("import torch\ntorch.load(path)", "from torch import load"),
+        *("torch.load(path, weights_only=False)", "torch.load(path, weights_only=flag)"),
         "trainer.fit(task, data, ckpt_path=last)",
         "ClipClassification.load_from_checkpoint(path)",
-        "import pickle",
-        "from pickle import loads",
-        "def f():\n    import cloudpickle as harmless",
-        "yaml.load(text)",
-        "yaml.load(text, Loader=yaml.Loader)",
-        "yaml.load(text, yaml.FullLoader)",
-        "class Mine(yaml.Loader): pass\nyaml.load(text, Loader=Mine)",
-        "yaml.unsafe_load(text)",
-        "eval(text)",
-        "__import__(name)",
-        "import_module(name)",
-        "importlib.import_module(name)",
-        "np.load(path, allow_pickle=True)",
-        "subprocess.run(text, shell=True)",
+        *("import pickle", "from pickle import loads", "def f():\n    import cloudpickle as harmless"),
+        *("yaml.load(text)", "yaml.load(text, Loader=yaml.Loader)", "yaml.load(text, yaml.FullLoader)"),
+        *("class Mine(yaml.Loader): pass\nyaml.load(text, Loader=Mine)", "yaml.unsafe_load(text)"),
+        *("eval(text)", "__import__(name)", "import_module(name)", "importlib.import_module(name)"),
+        *("np.load(path, allow_pickle=True)", "subprocess.run(text, shell=True)"),
         "OmegaConf.register_new_resolver('env', os.environ.get)",
     ],
 )
@@ -134,16 +114,11 @@ def test_the_reader_sees_it(source: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "torch.load(path, weights_only=True)",
-        "trainer.fit(task, data, ckpt_path=last, weights_only=True)",
-        "trainer.predict(task, ckpt_path=None)",
-        "yaml.safe_load(text)",
-        "yaml.load(text, Loader=yaml.BaseLoader)",
+        *("torch.load(path, weights_only=True)", "trainer.fit(task, data, ckpt_path=last, weights_only=True)"),
+        *("trainer.predict(task, ckpt_path=None)", "np.load(path, allow_pickle=False)"),
+        *("yaml.safe_load(text)", "yaml.load(text, Loader=yaml.BaseLoader)"),
         "class Strict(yaml.SafeLoader): pass\nyaml.load(text, Loader=Strict)",
-        "np.load(path, allow_pickle=False)",
-        "model.eval()",
-        "import_module('ray')",
-        "re.compile(text)",
+        *("model.eval()", "import_module('ray')", "re.compile(text)"),
     ],
 )
 def test_the_reader_lets_the_rest_pass(source: str) -> None:
@@ -168,17 +143,14 @@ KNOWN_BAD = {
 
 
 def test_no_version_with_a_known_vulnerability_can_be_installed() -> None:
-    requirements: dict[str, list[Requirement]] = {}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
-    for line in [*project["dependencies"], *extras]:
-        requirement = Requirement(line)
-        requirements.setdefault(requirement.name.lower(), []).append(requirement)
+    requirements = [Requirement(line) for line in [*project["dependencies"], *extras]]
+    assert KNOWN_BAD.keys() <= {requirement.name.lower() for requirement in requirements}
     allowed = [
         f"{requirement}: allows {version} ({why})"
-        for name, versions in KNOWN_BAD.items()
-        for version, why in versions.items()
-        for requirement in requirements[name]
+        for requirement in requirements
+        for version, why in KNOWN_BAD.get(requirement.name.lower(), {}).items()
         if requirement.specifier.contains(version)
     ]
     assert not allowed

@@ -57,9 +57,8 @@ def problems(page: Path) -> list[str]:
 def test_links_lead_somewhere(tmp_path: Path) -> None:
     assert not [problem for page in PAGES for problem in problems(page)]
     page = tmp_path / "page.md"
-    page.write_text(
-        "# A page, with words\n[a](page.md#a-page-with-words) [b](none.md) [c](#none)\n```\n[d](none)\n```\n"
-    )
+    links = "[a](page.md#a-page-with-words) [b](none.md) [c](#none)"
+    page.write_text(f"# A page, with words\n{links}\n```\n[d](none)\n```\n")
     assert problems(page) == ["page.md: none.md: there is no none.md", "page.md: #none: no such heading"]
 
 
@@ -90,17 +89,15 @@ def test_commands_have_existing_settings(page: Path) -> None:
 def test_brackets_are_quoted() -> None:
     """Brackets are quoted in pages (but RESULTS, a record of the past), help and messages: zsh expands them."""
     pages = [page for page in PAGES if page.name not in ("RESULTS.md", "CHANGELOG.md")]
-    texts = {
-        page.name: re.sub(r"^```python\n.*?^```$", "", page.read_text("utf-8"), flags=re.S | re.M) for page in pages
-    }
+    python = re.compile(r"^```python\n.*?^```$", re.DOTALL | re.MULTILINE)
+    texts = {page.name: python.sub("", page.read_text("utf-8")) for page in pages}
     texts |= {name: verb.example for name, verb in VERBS.items()} | {"help": OVERVIEW}
     for package in ("fer_id", "data_modules", "experiments"):
         for file in (ROOT / package).rglob("*.py"):
-            constants = (
-                node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Constant)
+            values = [getattr(node, "value", None) for node in ast.walk(ast.parse(file.read_text("utf-8")))]
+            texts[str(file.relative_to(ROOT))] = "\n".join(
+                text for text in values if isinstance(text, str) and " " in text
             )
-            strings = [node.value for node in constants if isinstance(node.value, str)]
-            texts[str(file.relative_to(ROOT))] = "\n".join(text for text in strings if " " in text)
     assert {name: UNQUOTED.findall(text) for name, text in texts.items() if UNQUOTED.search(text)} == {}
     assert UNQUOTED.search("say `data.groups=[a]`")
     assert not UNQUOTED.search('say `"data.groups=[a]"`')

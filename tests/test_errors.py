@@ -19,6 +19,12 @@ from fer_id.errors import (
 )
 
 
+def message(problems: Problems, hint: str = "", error: type[FerIdError] = DataError) -> str:
+    with pytest.raises(error) as caught:
+        problems.raise_if_any(error, hint)
+    return str(caught.value)
+
+
 def test_nothing_found_raises_nothing() -> None:
     Problems("votes.csv").raise_if_any(DataError)
 
@@ -27,9 +33,7 @@ def test_all_problems_stand_in_one_message_with_place_and_hint() -> None:
     problems = Problems("votes.csv")
     problems.add("row 3: 'x' is no number")
     problems.add("row 9: column fear is missing")
-    with pytest.raises(DataError) as caught:
-        problems.raise_if_any(DataError, hint="Download it again.")
-    first, *listed, hint = str(caught.value).splitlines()
+    first, *listed, hint = message(problems, "Download it again.").splitlines()
     assert first == "votes.csv: 2 problems"
     assert listed == ["  - row 3: 'x' is no number", "  - row 9: column fear is missing"]
     assert hint == "Download it again."
@@ -39,11 +43,11 @@ def test_many_problems_are_counted_not_printed() -> None:
     problems = Problems("votes.csv")
     for row in range(SHOWN + 5):
         problems.add(f"row {row}")
-    with pytest.raises(StoreError, match=r"25 problems") as caught:
-        problems.raise_if_any(StoreError)
-    assert f"row {SHOWN - 1}" in str(caught.value)
-    assert f"row {SHOWN}\n" not in str(caught.value)
-    assert str(caught.value).endswith("... and 5 more like this")
+    text = message(problems, error=StoreError)
+    assert "25 problems" in text
+    assert f"row {SHOWN - 1}" in text
+    assert f"row {SHOWN}\n" not in text
+    assert text.endswith("... and 5 more like this")
 
 
 def test_sixty_trivial_problems_hide_no_other_kind_and_the_gravest_comes_first() -> None:
@@ -52,9 +56,7 @@ def test_sixty_trivial_problems_hide_no_other_kind_and_the_gravest_comes_first()
         problems.add(f"clips.csv, line {row + 2}, column label: 'joy{row}', expected one of happy, sad")
     problems.add("consent.csv, line 3, column status: 'yes', expected one of given, refused")
     problems.add("clips.csv, line 70, column video: '../x.mp4', expected a path inside the cohort", grave=True)
-    with pytest.raises(DataError) as caught:
-        problems.raise_if_any(DataError)
-    first, gravest, *rest = str(caught.value).splitlines()
+    first, gravest, *rest = message(problems).splitlines()
     assert first == "cohort: 62 problems"
     assert "'../x.mp4'" in gravest
     listed = sum("'joy" in line for line in rest)
@@ -67,10 +69,8 @@ def test_no_message_is_longer_than_a_screen_and_none_loses_count(texts: list[str
     problems = Problems("input")
     for problem in texts:
         problems.add(problem)
-    with pytest.raises(DataError) as caught:
-        problems.raise_if_any(DataError, hint)
-    assert len(str(caught.value)) <= MOST_CHARACTERS
-    assert f"{len(texts)} problem" in str(caught.value)
+    assert len(message(problems, hint)) <= MOST_CHARACTERS
+    assert f"{len(texts)} problem" in message(problems, hint)
 
 
 def test_the_middle_of_a_long_message_is_left_out() -> None:

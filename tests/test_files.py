@@ -17,16 +17,8 @@ from hypothesis import strategies as st
 
 from fer_id import files
 from fer_id.errors import DataError, FerIdError, RunError
-from fer_id.files import (
-    atomic_folder,
-    atomic_write_bytes,
-    atomic_write_text,
-    locked,
-    naming,
-    plain,
-    read_json,
-    write_json,
-)
+from fer_id.files import atomic_folder, atomic_write_bytes, atomic_write_text, locked, plain, read_json, write_json
+from tests.refusals import refused
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -66,16 +58,9 @@ def test_a_private_file_stays_private(tmp_path: Path) -> None:
 
 
 def test_what_numpy_computed_becomes_strict_json(tmp_path: Path) -> None:
-    value = {
-        "nan": float("nan"),
-        "inf": -math.inf,
-        "array": np.array([1.0, np.nan], np.float32),
-        "scalar": np.int64(3),
-        "flag": np.bool_(True),
-        "tuple": (1, Path("a/b")),
-        7: "key",
-    }
-    write_json(tmp_path / "m.json", value)
+    numbers = {"nan": float("nan"), "inf": -math.inf, "array": np.array([1.0, np.nan], np.float32)}
+    others = {"scalar": np.int64(3), "flag": np.bool_(True), "tuple": (1, Path("a/b")), 7: "key"}
+    write_json(tmp_path / "m.json", {**numbers, **others})
     assert json.loads((tmp_path / "m.json").read_text(), parse_constant=pytest.fail) == {
         **{"nan": None, "inf": None, "array": [1.0, None], "scalar": 3, "flag": True},
         **{"tuple": [1, "a/b"], "7": "key"},
@@ -128,13 +113,9 @@ def test_a_folder_appears_when_its_block_ends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, OSError])
 def test_a_failure_leaves_nothing(tmp_path: Path, failure: type[BaseException]) -> None:
-    def fail() -> None:
-        with atomic_folder(tmp_path / "store") as draft:
-            (draft / "half").write_text("x")
-            raise failure
-
-    with pytest.raises(failure):
-        fail()
+    with refused(failure), atomic_folder(tmp_path / "store") as draft:
+        (draft / "half").write_text("x")
+        raise failure
     assert not list(tmp_path.iterdir())
 
 
@@ -178,14 +159,9 @@ def test_a_replacement_that_fails_at_the_last_step_puts_the_old_folder_back(
 
 def test_a_folder_that_somebody_else_made_meanwhile_is_kept(tmp_path: Path) -> None:
     store = tmp_path / "store"
-
-    def meet() -> None:
-        with atomic_folder(store):
-            store.mkdir()
-            (store / "card.json").write_text("theirs")
-
-    with pytest.raises(FerIdError, match="exists already"):
-        meet()
+    with refused(FerIdError, "exists already"), atomic_folder(store):
+        store.mkdir()
+        (store / "card.json").write_text("theirs")
     assert (store / "card.json").read_text() == "theirs"
     assert list(tmp_path.iterdir()) == [store]
 
@@ -223,9 +199,9 @@ def test_a_lock_with_patience_waits_for_the_other_process(tmp_path: Path, monkey
 
 
 def test_a_write_that_names_no_file_gets_its_name(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No space left") as caught, naming(tmp_path / "a.npy"):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left") as caught, files.naming(tmp_path / "a.npy"):
+        full_disk()
     assert caught.value.filename == str(tmp_path / "a.npy")
-    with pytest.raises(FileNotFoundError) as other, naming(tmp_path / "a.npy"):
+    with pytest.raises(FileNotFoundError) as other, files.naming(tmp_path / "a.npy"):
         (tmp_path / "b.npy").read_bytes()
     assert other.value.filename == str(tmp_path / "b.npy")

@@ -36,11 +36,8 @@ def add_corrections(cohort: Cohort, paths: Sequence[Path], annotator: str, log: 
     """Append the labels of the files, corrected by ``annotator``, to the cohort's ``annotations.csv``: all, or none.
 
     Admitted clips are labelled, and only their videos are opened. Return a sentence per file: the number of clips it
-    labels, and of stretches and clips without a label.
-
-    Raises:
-        DataError: a file that cannot be read, of another video, without any label, with an unknown label, or with
-            labels that contradict earlier ones of this annotator; all problems together.
+    labels, and of stretches and clips without a label. DataError: a file that cannot be read, of another video, without
+    any label, with an unknown label, or with labels that contradict earlier ones of this annotator; all together.
     """
     problems, votes, sentences = Problems("corrections"), dict[str, Votes](), list[str]()
     name = name_of(annotator)

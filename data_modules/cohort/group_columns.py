@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from data_modules.cohort.face_rows import line_of
+from data_modules.cohort.manifest_cells import line_of
 from fer_id.cohort_tables import CLIP_ROW_COLUMNS, SUBJECT_COLUMNS
 from fer_id.errors import cut, quoted
 
@@ -40,13 +40,13 @@ def group_columns(table: pd.DataFrame, file: str, chosen: Sequence[str]) -> list
     return [str(name) for name in table if name in entering]
 
 
-def left_out_sentence(left_out: dict[str, list[str]]) -> str:
-    """Return a sentence on the columns (by file) left out of the store, and how to keep them; empty without any."""
+def left_out_sentences(left_out: dict[str, list[str]]) -> list[str]:
+    """Return a sentence on the columns (by file) left out of the store, and how to keep them; none without any."""
     if not any(left_out.values()):
-        return ""
+        return []
     listed = "; ".join(f"{', '.join(map(cut, names[:20]))} of {file}" for file, names in left_out.items() if names)
     names = ",".join(cut(name) for names in left_out.values() for name in names[:20])
-    return f'stays out of the store: {listed}. "data.groups=[{names}]" of fer-id prepare keeps it'
+    return [f'stays out of the store: {listed}. "data.groups=[{names}]" of fer-id prepare keeps it']
 
 
 def names_in(table: pd.DataFrame, names: Iterable[str]) -> Iterator[Named]:

@@ -17,9 +17,8 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
-from data_modules.cohort.face_rows import line_of, same_file, timed, whose_faces
-from data_modules.cohort.group_columns import describe, further_columns, group_columns, left_out_sentence, names_in
-from data_modules.cohort.manifest_cells import ANNOTATIONS, CLIPS, CONSENT, FACES, SUBJECTS, name_of, purposes_in
+from data_modules.cohort.group_columns import describe, further_columns, group_columns, left_out_sentences, names_in
+from data_modules.cohort.manifest_cells import SCHEMAS, line_of, name_of, purposes_in, same_file, timed, whose_faces
 from data_modules.tables import Table
 from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, FACE_COLUMNS, SUBJECT_COLUMNS
 from fer_id.consent.records import ConsentRecord
@@ -51,47 +50,31 @@ class CohortFile(Part):
 
 @dataclass(frozen=True)
 class Manifests:
-    """Checked tables of a cohort folder.
-
-    Attributes:
-        subjects: one row per subject, with all columns of the file; text or None.
-        clips: one row per annotated clip; ``start_s`` and ``end_s`` are numbers, ``video`` a path inside the folder.
-        annotations: one row per vote, ``confidence`` a number or NaN; None where the cohort has none.
-        faces: one row per position of a child's face, with ``subject_id``; all columns but it and ``video`` are
-            numbers; None where the cohort has none.
-        provenance: ``real``, unless ``cohort.json`` has another, as for drawn people.
-        chosen: further columns named in ``data.groups``.
-        warnings: sentences on cells that are allowed but may be a mistake.
-    """
+    """Checked tables of a cohort folder; ``annotations`` and ``faces`` are None where the cohort has none."""
 
     folder: Path
-    subjects: pd.DataFrame
-    clips: pd.DataFrame
+    subjects: pd.DataFrame  # one row per subject, with all columns of the file; text or None
+    clips: pd.DataFrame  # one row per annotated clip; start_s and end_s are numbers, video a path inside the folder
     consent: list[ConsentRecord]
-    annotations: pd.DataFrame | None = None
-    provenance: str = "real"
-    chosen: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    faces: pd.DataFrame | None = None
+    annotations: pd.DataFrame | None = None  # one row per vote, confidence a number or NaN
+    provenance: Provenance = "real"  # unless cohort.json has another, as for drawn people
+    chosen: tuple[str, ...] = ()  # further columns named in data.groups
+    warnings: tuple[str, ...] = ()  # sentences on cells that are allowed but may be a mistake
+    faces: pd.DataFrame | None = None  # one row per position of a child's face: subject_id, video, and numbers
 
     @property
     def groups(self) -> list[str]:
         """Group columns of the store: those of the subjects, then those of the clips."""
-        return [
-            *group_columns(self.subjects, "subjects.csv", self.chosen),
-            *group_columns(self.clips, "clips.csv", self.chosen),
-        ]
+        of_subjects = group_columns(self.subjects, "subjects.csv", self.chosen)
+        return of_subjects + group_columns(self.clips, "clips.csv", self.chosen)
 
     @property
     def notes(self) -> list[str]:
         """Sentences for the user before the store is made: columns left out, and warnings."""
         tables = {"subjects.csv": self.subjects, "clips.csv": self.clips}
-        left_out = {
-            file: [name for name in further_columns(table, file) if name not in self.chosen]
-            for file, table in tables.items()
-        }
-        sentence = left_out_sentence(left_out)
-        return [*([sentence] if sentence else []), *self.warnings]
+        further = {file: further_columns(table, file) for file, table in tables.items()}
+        left_out = {file: [name for name in names if name not in self.chosen] for file, names in further.items()}
+        return [*left_out_sentences(left_out), *self.warnings]
 
     def clips_of(self, video: Path) -> pd.DataFrame:
         """Return the rows of ``clips.csv`` of a video file, links followed."""
@@ -114,16 +97,14 @@ def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
     """Read and check the tables of a cohort folder.
 
     ``chosen`` are further columns of ``subjects.csv`` and ``clips.csv`` that are group columns too (``data.groups``).
-
-    Raises:
-        DataError: every problem of every row of every table, together.
+    DataError: every problem of every row of every table, together.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected a cohort: subjects.csv, clips.csv, consent.csv and videos")
     problems = Problems(f"cohort {folder}")
-    subjects = _read(folder / "subjects.csv", SUBJECT_COLUMNS, SUBJECTS, problems, extra=True)
-    clips = _read(folder / "clips.csv", CLIP_ROW_COLUMNS, CLIPS, problems, extra=True)
-    consent = _read(folder / "consent.csv", CONSENT_COLUMNS, CONSENT, problems)
+    subjects = _read(folder / "subjects.csv", SUBJECT_COLUMNS, problems, extra=True)
+    clips = _read(folder / "clips.csv", CLIP_ROW_COLUMNS, problems, extra=True)
+    consent = _read(folder / "consent.csv", CONSENT_COLUMNS, problems)
     warnings: list[str] = []
     if subjects is not None and clips is not None:
         _require_known(clips["subject_id"], "clips.csv", subjects, problems)
@@ -133,11 +114,11 @@ def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
         _check_videos(folder, clips, problems)
     votes = faces = None
     if os.path.lexists(folder / "annotations.csv"):
-        votes = _read(folder / "annotations.csv", ANNOTATION_COLUMNS, ANNOTATIONS, problems)
+        votes = _read(folder / "annotations.csv", ANNOTATION_COLUMNS, problems)
         if votes is not None and clips is not None:
             _check_votes(votes, clips, problems)
     if os.path.lexists(folder / "faces.csv"):
-        faces = _read(folder / "faces.csv", FACE_COLUMNS, FACES, problems)
+        faces = _read(folder / "faces.csv", FACE_COLUMNS, problems)
         if faces is not None and clips is not None:
             faces = whose_faces(folder, faces, clips, problems)
     records = [] if consent is None or subjects is None else _records(consent, subjects, problems)
@@ -178,9 +159,8 @@ def _check_groups(subjects: pd.DataFrame, clips: pd.DataFrame, chosen: Sequence[
             )
         elif name in _OURS or name.startswith(_OURS_TOO):
             problems.add(f"data.groups: a column {cut(name)} means something else in a store or run; rename it")
-    for name in sorted(
-        set(groups["subjects.csv"]) & {*map(str, clips)} | set(groups["clips.csv"]) & {*map(str, subjects)}
-    ):
+    both = set(groups["subjects.csv"]) & {*map(str, clips)} | set(groups["clips.csv"]) & {*map(str, subjects)}
+    for name in sorted(both):
         problems.add(f"clips.csv and subjects.csv both have a column {cut(name)}; keep it in one of them")
     names, warnings = [name for name in subjects["subject_id"] if name], list[str]()
     for file, table in tables.items():
@@ -193,7 +173,7 @@ def _check_groups(subjects: pd.DataFrame, clips: pd.DataFrame, chosen: Sequence[
     return warnings
 
 
-def _provenance(path: Path, problems: Problems) -> str:
+def _provenance(path: Path, problems: Problems) -> Provenance:
     try:
         if os.path.lexists(path):
             return record(CohortFile, read_json(path, DataError), path.name, DataError).provenance
@@ -202,9 +182,7 @@ def _provenance(path: Path, problems: Problems) -> str:
     return "real"
 
 
-def _read(
-    path: Path, columns: tuple[str, ...], schema: pa.DataFrameSchema, problems: Problems, *, extra: bool = False
-) -> pd.DataFrame | None:
+def _read(path: Path, columns: tuple[str, ...], problems: Problems, *, extra: bool = False) -> pd.DataFrame | None:
     """Return a table as text, None for empty cells; None instead of a table that cannot be read."""
     table = Table(path, columns, extra=extra, most_rows=MOST_ROWS)
     try:
@@ -227,7 +205,7 @@ def _read(
                 where = f"{path.name}, {line_of(number)}, column {cut(name)}"
                 problems.add(f"{where}: a spreadsheet formula ({quoted(cell)}); give its value", kind="formula")
     try:
-        schema.validate(frame, lazy=True)
+        SCHEMAS[path.name].validate(frame, lazy=True)
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases.sort_values("index", kind="stable")
         for case in cases.to_dict("records"):

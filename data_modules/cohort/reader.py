@@ -20,8 +20,6 @@ from fer_id.consent.records import known_withdrawals, snapshot
 from fer_id.errors import ConfigError
 from fer_id.evaluation.agreement import agreement, vote_shares
 from fer_id.labels import TARGET
-from fer_id.preprocessing.alignment import crop_geometry
-from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.progress import say
 from fer_id.settings import Clash, setting
 from fer_id.store.card import StoreCard
@@ -99,11 +97,10 @@ def _jobs(cohort: Cohort, config: CohortConfig) -> Iterator[VideoJob]:
     for video, rows in cohort.clips.groupby(files, sort=False):
         path = cohort.manifests.folder / str(video)
         marks = {name: cohort.manifests.marks_of(path, name) for name in rows["subject_id"].unique()}
+        clips = rows[["clip_id", "subject_id", "start_s", "end_s"]].itertuples(index=False)
         stretches = tuple(
             Stretch(key.pseudonym("clip", clip_id), cohort.subject(name), start_s, end_s, marks[name])
-            for clip_id, name, start_s, end_s in rows[["clip_id", "subject_id", "start_s", "end_s"]].itertuples(
-                index=False
-            )
+            for clip_id, name, start_s, end_s in clips
         )
         name = key.pseudonym("video", str(video))
         yield VideoJob(path, name, stretches, config.fps, config.min_eye_distance, config.colour == "gray")
@@ -133,16 +130,9 @@ def _majority(shares: list[float] | None) -> str | None:
 
 
 def _card(cohort: Cohort, config: CohortConfig) -> StoreCard:
-    admitted = cohort.clips["subject_id"].unique().tolist()
-    return StoreCard(
-        provenance=cohort.manifests.provenance,
-        label_space=TARGET.name,
-        shard_by="subject_id",
-        source="cohort",
-        geometry=crop_geometry(aligned=True, colour=config.colour),
-        parameters={**config.parameters(), "key_id": cohort.key.id},
-        groups=cohort.manifests.groups,
-        landmarks_from=MESH_MAPPING,
-        consent={cohort.subject(name): snapshot(cohort.decisions[name]) for name in admitted},
-        expires_on=(date.today() + timedelta(days=config.retention_days)).isoformat(),
-    )
+    card = config.card(cohort.manifests.provenance, TARGET.name, "cohort", cohort.manifests.groups)
+    card.parameters["key_id"] = cohort.key.id
+    admitted = cohort.clips["subject_id"].unique()
+    card.consent = {cohort.subject(name): snapshot(cohort.decisions[name]) for name in admitted}
+    card.expires_on = (date.today() + timedelta(days=config.retention_days)).isoformat()
+    return card

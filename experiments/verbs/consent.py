@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from data_modules.cohort.consent_table import ConsentTable, consent_table
 from fer_id.consent.audit_log import AuditLog
 from fer_id.consent.keys import PSEUDONYM, Key, keys_home
 from fer_id.consent.records import ConsentError, known_withdrawals, remember_withdrawal, withdrawals
@@ -17,6 +16,9 @@ from fer_id.errors import MOST_CHARACTERS, FerIdError, Problems
 from fer_id.runs.erasure import Erased, erase_from_runs, erase_from_store
 from fer_id.settings import Clash, setting
 from fer_id.store.card import StoreCard
+
+if TYPE_CHECKING:
+    from data_modules.cohort.admission import ConsentTable
 
 T = TypeVar("T")
 
@@ -80,9 +82,11 @@ def _erase(config: ConsentConfig, home: Path) -> str:
     Everything is checked before anything is erased; a withdrawal is recorded first, so that nothing is loaded
     meanwhile; and a place that cannot be erased does not stop the others.
     """
+    from data_modules.cohort.admission import ConsentTable
+
     key, today = Key.load(home), date.today()
     log, problems = AuditLog(home, key), Problems("not everything could be erased")
-    table = consent_table(Path(config.cohort)) if config.cohort else None
+    table = ConsentTable(Path(config.cohort)) if config.cohort else None
     subject, name = _identify(config, key, table, home)
     if config.action == "withdraw":
         remember_withdrawal(home, subject, today)

@@ -18,7 +18,7 @@ from fer_id.evaluation.config import LEAST_FACE
 from fer_id.settings import Clash, setting
 
 if TYPE_CHECKING:
-    from data_modules.cohort.video_consent import Permitted
+    from data_modules.cohort.admission import Permitted
     from experiments.training.video_model import Opened
     from fer_id.video.inference import VideoPrediction
     from fer_id.video.timeline import Timeline, Video
@@ -87,7 +87,7 @@ def predict(config: PredictConfig) -> str:
         ConsentError: no consent to ``inference``; then the video is not opened.
         RunError, ConfigError, BundleError, DataError: the model cannot be used for a video, or the video is none.
     """
-    from data_modules.cohort.video_consent import permit
+    from data_modules.cohort.admission import permit
     from experiments.training.video_model import open_bundle, open_run
     from fer_id.consent.keys import keys_home
     from fer_id.files import atomic_folder

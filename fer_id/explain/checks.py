@@ -142,11 +142,14 @@ def _perturbed(
     ranked = own + 1e-6 * own.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12) * noise[0]  # ties at random
     count = valid.sum(dim=1).view(-1, 1, 1, 1) * GRID * GRID
 
+    def as_pixels(chosen: Tensor) -> Tensor:  # cells (B, T, 8, 8) -> weights (B, T, 1, 64, 64)
+        return torch.nn.functional.interpolate(chosen.float(), (CROP, CROP)).unsqueeze(2)
+
     def curve(order: Tensor, begin: Tensor, end: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
         order = order.masked_fill(~valid[..., None, None], -1.0)  # frames that the model does not see come last
         rank = order.flatten(1).argsort(dim=1, descending=True).argsort(dim=1).view_as(order)
         between = [
-            _probability(model, batch, torch.lerp(begin, end, _as_pixels(rank < count * step / STEPS)), target)
+            _probability(model, batch, torch.lerp(begin, end, as_pixels(rank < count * step / STEPS)), target)
             for step in range(1, STEPS)
         ]
         return torch.stack([ends[0], *between, ends[1]], dim=1)
@@ -166,10 +169,3 @@ def _probability(model: ClipClassifier, batch: ClipBatch, frames: Tensor, target
     with torch.inference_mode():
         p: Tensor = model(frames, batch["valid"], batch["landmarks"]).float().softmax(dim=1)
     return p.gather(1, target.unsqueeze(1)).squeeze(1)
-
-
-def _as_pixels(chosen: Tensor) -> Tensor:
-    """Return cells (B, T, 8, 8) as pixel weights (B, T, 1, 64, 64)."""
-    side = CROP // GRID
-    pixels: Tensor = chosen.float().repeat_interleave(side, dim=2).repeat_interleave(side, dim=3)
-    return pixels.unsqueeze(2)

@@ -43,13 +43,11 @@ def explain_clips(
     layer: str,
     lengths: Mapping[str, int] | None = None,
 ) -> Explained:
-    """Explain the logit of one class for every clip.
+    """Explain the logit of one class for every clip, with a ``model`` in evaluation mode.
 
-    Args:
-        model: in evaluation mode.
-        batches: the clips; memory grows with the batch size and the coarse maps, not with the number of frames.
-        targets: clip -> index of the explained class; clips without one have no face.
-        lengths: clip -> its number of frames, where a batch is padded; None: no padding.
+    ``targets`` are the indices of the explained classes; clips without one have no face. ``lengths`` are the numbers of
+    frames where a batch is padded; None: no padding. Memory grows with the batch size and the coarse maps, not with the
+    number of frames.
     """
     rows: list[dict[str, object]] = []
     maps: dict[str, Maps] = {}

@@ -25,9 +25,7 @@ def choose_layer(encoder: Encoder, wanted: str | None = None) -> str:
 
     Where the encoder names no maps (``Encoder.map_names``) every module to a depth of three is tried; ``wanted`` is a
     module's name as ``named_modules`` gives it.
-
-    Raises:
-        ConfigError: no such layer, or its output is no map; the possible layers are listed.
+    ConfigError: no such layer, or its output is no map; the possible layers are listed.
     """
     if hasattr(getattr(encoder, "net", None), "unroll"):  # Hiera
         raise ConfigError("the encoder's tokens are not in the order of the picture, so there is no Grad-CAM of it")
@@ -35,9 +33,9 @@ def choose_layer(encoder: Encoder, wanted: str | None = None) -> str:
     if wanted is not None:
         if sides.get(wanted, 0) > 1:
             return wanted
-        known = map_sides(encoder)
+        known = ", ".join(f"{name} ({side}x{side})" for name, side in map_sides(encoder).items()) or "none"
         raise ConfigError(
-            f"layer={wanted}: the encoder has no map of that name. Known: {_listed(known)}; or any other module whose "
+            f"layer={wanted}: the encoder has no map of that name. Known: {known}; or any other module whose "
             "output has a height and a width"
         )
     useful = {name: side for name, side in sides.items() if side > 1}
@@ -129,7 +127,3 @@ def _side(output: Tensor, encoder: Encoder) -> int:
 def _channels_last(output: Tensor) -> bool:
     """Return True for (N, h, w, C), as in Swin; a convolution gives (N, C, h, w)."""
     return output.shape[1] == output.shape[2] != output.shape[3]
-
-
-def _listed(sides: dict[str, int]) -> str:
-    return ", ".join(f"{name} ({side}x{side})" for name, side in sides.items()) or "none"

@@ -123,7 +123,7 @@ def _painted(face: _Face) -> NDArray[np.uint8]:
     """Return the region index of every pixel of a larger crop, uint8 (128, 128); later regions cover earlier ones."""
     points, unit, across, down = face.points, face.unit, face.across, face.down
     mouth_line = float((points[[48, 54]] @ down).mean())
-    labels = np.full((CROP * _SCALE, CROP * _SCALE), _index("background"), np.uint8)
+    labels = np.full((CROP * _SCALE, CROP * _SCALE), REGIONS.index("background"), np.uint8)
     rows, columns = np.mgrid[: CROP * _SCALE, : CROP * _SCALE]
     height = ((columns + 0.5) / _SCALE - 0.5) * down[0] + ((rows + 0.5) / _SCALE - 0.5) * down[1]
 
@@ -131,7 +131,7 @@ def _painted(face: _Face) -> NDArray[np.uint8]:
     inside, below_brows = face.area(), height > face.brow_line
     areas = {"cheeks": below_brows, "chin and jaw": height > mouth_line, "forehead": ~below_brows}
     for name, area in areas.items():
-        labels[inside & area] = _index(name)
+        labels[inside & area] = REGIONS.index(name)
 
     for wing, corner in ((31, 48), (35, 54)):
         outward = across * (0.12 * unit) * (-1 if wing == 31 else 1)
@@ -146,22 +146,18 @@ def _painted(face: _Face) -> NDArray[np.uint8]:
     return labels
 
 
-def _index(name: str) -> int:
-    return REGIONS.index(name)
-
-
 def _fixed(points: Points) -> NDArray[np.int32]:
     """Convert crop pixels to OpenCV's fixed-point pixels of the larger crop."""
     return np.asarray(np.rint(((points + 0.5) * _SCALE - 0.5).clip(-1e4, 1e4) * 2**_SHIFT), np.int32)
 
 
 def _fill(labels: NDArray[np.uint8], outline: Points, name: str) -> None:
-    cv2.fillPoly(labels, [_fixed(outline)], _index(name), shift=_SHIFT)
+    cv2.fillPoly(labels, [_fixed(outline)], REGIONS.index(name), shift=_SHIFT)
 
 
 def _line(labels: NDArray[np.uint8], points: Points, width: float, name: str) -> None:
     thickness = max(1, round(width * _SCALE))
-    cv2.polylines(labels, [_fixed(points)], False, _index(name), thickness=thickness, shift=_SHIFT)
+    cv2.polylines(labels, [_fixed(points)], False, REGIONS.index(name), thickness=thickness, shift=_SHIFT)
 
 
 def _blob(labels: NDArray[np.uint8], points: Points, margin: float, name: str) -> None:

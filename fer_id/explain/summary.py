@@ -104,10 +104,8 @@ def summary(
 ) -> Summary:
     """Return the numbers of the explanation page.
 
-    Args:
-        rows: from ``fer_id.explain.clips``, with the columns ``label`` and ``group <name>`` for every group column.
-        checks: from ``fer_id.explain.checks.check_clips``; None without checks.
-        methods: method -> shares of the checked clips.
+    ``rows`` are those of ``fer_id.explain.clips``, with ``label`` and ``group <name>`` for every group column;
+    ``checks`` those of ``fer_id.explain.checks``; ``methods`` are the shares of the checked clips by method.
     """
     classes = {labels[code]: rows[rows["target"] == code] for code in sorted(set(rows["target"].tolist()) - {-1})}
     judged = {} if checks is None else verdicts(checks)

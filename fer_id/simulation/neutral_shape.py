@@ -44,8 +44,7 @@ class NeutralShapes:
     def fit(cls, shapes: Shapes, components: int = COMPONENTS) -> NeutralShapes:
         """Fit the model to neutral faces (N, 68, 2) of any size and position.
 
-        Raises:
-            DataError: fewer than four faces per component.
+        DataError: fewer than four faces per component.
         """
         if len(shapes) < 4 * components:
             least = 4 * components

@@ -80,9 +80,8 @@ class Stills:
 def choose_stills(store: ClipStore, config: DomainConfig) -> Stills:
     """Select the stills of a benchmark's store that can be animated.
 
-    Raises:
-        StoreError: the store cannot be a source, with every reason; or a split has too few stills of a class.
-        DataError: too few neutral faces for the model of neutral faces.
+    StoreError: the store cannot be a source, with every reason; or a split has too few stills of a class.
+    DataError: too few neutral faces for the model of neutral faces.
     """
     check_source(store)
     clips = store.clips

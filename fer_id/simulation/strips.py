@@ -33,10 +33,7 @@ def film_strips(config: SyntheticConfig, out: Path) -> Path:
     """Draw the first clip of every emotion at every severity into the PNG ``out`` for visual inspection.
 
     A severity is represented by the first subject that has it, drawn beyond the cohort where a small cohort has none.
-    Adults: the first three.
-
-    Raises:
-        ConfigError: values that cannot be drawn, all listed.
+    Adults: the first three. ConfigError: values that cannot be drawn, all listed.
     """
     config.validate()
     if config.population == "adults":

@@ -115,8 +115,7 @@ def write_simulated_store(
 ) -> StoreCard:
     """Simulate every subject into a ClipStore at ``out``; identical for any number of workers.
 
-    Raises:
-        StoreError: ``out`` exists, or cannot be written.
+    StoreError: ``out`` exists, or cannot be written.
     """
     castings = list(cast(stills, config))
     calls = ((casting_of(stills, config, *deal), config) for deal in castings)

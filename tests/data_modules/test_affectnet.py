@@ -11,6 +11,7 @@ from data_modules.affectnet import COLUMNS, AffectNetConfig, AffectNetDataModule
 from fer_id.errors import ConfigError, DataError
 from fer_id.preprocessing.alignment import EYES_64, eye_centres
 from fer_id.store.reader import ClipStore
+from tests.refusals import refused
 
 EMOTIONS = list(range(8))
 NO_EMOTIONS = [8, 9, 9, 10]
@@ -126,18 +127,10 @@ def test_every_bad_cell_is_reported_before_any_picture_is_opened(original, tmp_p
 
     root = original(EMOTIONS * 3, EMOTIONS, change)
     (root / "Manually_Annotated_Images" / "0" / "0000.jpg").write_text("no picture")
-    with pytest.raises(DataError) as error:
+    cells = ("row 0 (line 2), column expression", "136 numbers x;y;..., not 3", "finite", "row 3 (line 5), column sub")
+    with refused(DataError, "training.csv: 6 problems", *cells) as error:
         made(root, tmp_path)
-    message = str(error.value)
-    assert "training.csv: 6 problems" in message
-    for part in (
-        "row 0 (line 2), column expression",
-        "136 numbers x;y;..., not 3",
-        "finite",
-        "row 3 (line 5), column sub",
-    ):
-        assert part in message
-    assert "no picture" not in message
+    assert "no picture" not in str(error.value)
 
 
 def test_bad_pictures_stop_or_are_left_out_and_counted(original, tmp_path: Path) -> None:
@@ -150,15 +143,9 @@ def test_bad_pictures_stop_or_are_left_out_and_counted(original, tmp_path: Path)
     images = root / "Manually_Annotated_Images"
     (images / "0" / "0000.jpg").unlink()
     (images / "1" / "0001.jpg").write_bytes((images / "1" / "0001.jpg").read_bytes()[:400])
-    with pytest.raises(DataError) as error:
+    bad = ("0000.jpg: no such file", "0001.jpg: cannot be decoded", "affectnet-training-000009: eye")
+    with refused(DataError, "3 problems", *bad):
         made(root, tmp_path)
-    for part in (
-        "3 problems",
-        "0000.jpg: no such file",
-        "0001.jpg: cannot be decoded",
-        "affectnet-training-000009: eye",
-    ):
-        assert part in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["affectnet"]
     store = made(root, tmp_path, unreadable="leave_out")
     assert store.card.audit["left_out"] == {"unreadable": 3}
@@ -173,18 +160,9 @@ def test_every_bad_annotation_is_reported(numbered, tmp_path: Path) -> None:
     np.save(folder / "2_lnd.npy", np.zeros(10))
     np.save(folder / "3_exp.npy", np.array(["harm"], dtype=object), allow_pickle=True)
     (folder / "4_lnd.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(DataError) as error:
+    bad = ("0_exp.npy: '12'", "1_exp.npy: missing", "2_lnd.npy: expected 136", "3_exp.npy: cannot", "4_lnd")
+    with refused(DataError, "5 problems", *bad):
         made(root, tmp_path)
-    message = str(error.value)
-    for part in (
-        "5 problems",
-        "0_exp.npy: '12'",
-        "1_exp.npy: missing",
-        "2_lnd.npy: expected 136",
-        "3_exp.npy: cannot",
-        "4_lnd",
-    ):
-        assert part in message
 
 
 def test_an_empty_set_and_no_affectnet(numbered, tmp_path: Path) -> None:

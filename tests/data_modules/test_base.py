@@ -25,6 +25,8 @@ from fer_id.types import COHORT, SOURCE
 
 Factory = Callable[..., Path]
 Loader = DataLoader[dict[str, Any]]
+EVERYONE: list[dict[str, Any]] = [{"label": name, "subject_id": subject} for subject in "abc" for name in TARGET.names]
+PEOPLE = [{"clip_id": f"c{n}", "subject_id": f"s{n // 5}", "label": TARGET.names[n % 5]} for n in range(30)]
 
 
 def module(*stores: Path, **changes: Any) -> FerDataModule:
@@ -46,11 +48,9 @@ def epoch_of(loader: Loader, epoch: int) -> Iterator[dict[str, Any]]:
 
 def write(path: Path, rows: list[dict[str, Any]], **card: Any) -> Path:
     """Write a store; ``length`` and ``valid`` of a row describe its frames, ``picture`` is their seed."""
-    settings: dict[str, Any] = {"label_space": "target5", "shard_by": "subject_id", "groups": [], **card}
+    facts: dict[str, Any] = {"label_space": "target5", "shard_by": "subject_id", "groups": [], "geometry": {}, **card}
     rng = np.random.default_rng(0)
-    with ClipStoreWriter(
-        path, StoreCard("real", source="test", geometry=settings.pop("geometry", {}), **settings)
-    ) as out:
+    with ClipStoreWriter(path, StoreCard("real", source="test", **facts)) as out:
         for number, row in enumerate(rows):
             row = {"clip_id": f"c{number:02d}", "subject_id": f"s{number}", **row}
             length, valid, picture = row.pop("length", 2), row.pop("valid", None), row.pop("picture", None)
@@ -177,8 +177,7 @@ def test_bytes_become_floats_in_channels_last_memory(tiny_store: Factory) -> Non
 
 def test_soft_labels_beside_hard_and_missing_ones(tmp_path: Path) -> None:
     votes = [0.5, 0.5, 0.0, 0.0, 0.0]
-    rows = [{"label": name} for name in TARGET.names]
-    rows = [{**row, "subject_id": subject} for subject in "abc" for row in rows]
+    rows = [*EVERYONE]
     rows += [{"label": "happy", "soft_label": votes, "subject_id": subject} for subject in "abc"]
     rows += [{"label": None, "subject_id": subject} for subject in "abc"]
     data = module(write(tmp_path / "s", rows), batch_size=100)
@@ -196,7 +195,7 @@ def test_soft_labels_beside_hard_and_missing_ones(tmp_path: Path) -> None:
 
 def test_single_frames_are_valid_ones_and_change_with_the_epoch(tmp_path: Path) -> None:
     valid = [False, True, True, True, False]
-    rows = [{"label": name, "length": 5, "valid": valid, "subject_id": s} for s in "abc" for name in TARGET.names]
+    rows = [{**row, "length": 5, "valid": valid} for row in EVERYONE]
     data = module(write(tmp_path / "s", rows), frames="frame", batch_size=5)
     loader = data.train_dataloader()
     drawn = []
@@ -307,13 +306,10 @@ def two_benchmarks(tmp_path: Path) -> list[Path]:
 def test_a_picture_of_two_stores_is_in_one_split_and_tested_once(two_benchmarks: list[Path], protocol: str) -> None:
     data = module(*two_benchmarks, protocol=ProtocolConfig(protocol, folds=3))
     for fold in data.folds:
-        sides = {
-            split: [
-                data.stores[store].read(row).frames.tobytes() for store, row in zip(of["store"], of["row"], strict=True)
-            ]
-            for split in SPLITS
-            for of in [data.clips.iloc[getattr(fold, split)]]
-        }
+        sides = {}
+        for split in SPLITS:
+            places = data.clips.iloc[getattr(fold, split)][["store", "row"]].itertuples(index=False)
+            sides[split] = [data.stores[store].read(row).frames.tobytes() for store, row in places]
         assert sum(len(set(side)) for side in sides.values()) == len(set().union(*sides.values()))
         assert len(sides["train"]) == len(set(sides["train"]))
     assert data.fold.dropped
@@ -343,16 +339,15 @@ PICTURES = {f"0:c{n:02d}": f"{p} of one" for n, p in enumerate([1, 2, 3, 3, 4, 5
 
 def test_a_clip_that_links_two_groups_may_be_left_out_by_its_label(tmp_path: Path) -> None:
     first = stills(tmp_path / "one", [(1, "a", "test", "happy"), (2, "a", "train", "sad")])
-    rows = [
-        {"picture": p, "subject_id": "b", "split": "train", "label": name} for p, name in ((2, "surprise"), (3, "sad"))
-    ]
+    both = {"subject_id": "b", "split": "train"}
+    rows = [{**both, "picture": 2, "label": "surprise"}, {**both, "picture": 3, "label": "sad"}]
     second = write(tmp_path / "other", rows, label_space="fer7", shard_by="split")
     data = module(first, second, label_space="target5", protocol=ProtocolConfig("official"))
     assert not {"0:c01", "1:c01"} & set(data.clips["clip_id"].iloc[data.fold.train])
 
 
 def test_people_and_pictures_pool_without_being_compared(tmp_path: Path, two_benchmarks: list[Path]) -> None:
-    people = write(tmp_path / "people", [{"label": n, "subject_id": s} for s in "abc" for n in TARGET.names])
+    people = write(tmp_path / "people", EVERYONE)
     data = module(people, *two_benchmarks)
     assert {"a", "b", "c"} < set(data.clips["subject_id"])
     assert not data.images
@@ -362,10 +357,7 @@ def test_people_and_pictures_pool_without_being_compared(tmp_path: Path, two_ben
 def test_soft_labels_of_another_label_space_are_dropped(tmp_path: Path) -> None:
     votes = [1.0, 0, 0, 0, 0, 0, 0]
     rows = [{"label": "angry", "soft_label": votes, "subject_id": subject} for subject in "abc"]
-    own = [
-        {"label": "angry", "soft_label": [0.0, 0, 0.9, 0.1, 0], "subject_id": subject, "picture": ord(subject)}
-        for subject in "abc"
-    ]
+    own = [{**row, "soft_label": [0.0, 0, 0.9, 0.1, 0], "picture": number} for number, row in enumerate(rows, 97)]
     other, same_space = write(tmp_path / "a", rows, label_space="fer7"), write(tmp_path / "b", own)
     assert "soft_label" not in next(iter(module(other, label_space="target5").test_dataloader()))
     pooled = module(other, same_space, label_space="target5", batch_size=9)
@@ -409,9 +401,7 @@ def test_another_crop_geometry_is_refused(tmp_path: Path) -> None:
 
 def test_the_least_real_provenance_is_the_pools(tmp_path: Path, tiny_store: Factory) -> None:
     geometry = ClipStore.open(tiny_store("drawn")).card.geometry
-    real = write(
-        tmp_path / "real", [{"label": n, "subject_id": s} for s in "abc" for n in TARGET.names], geometry=geometry
-    )
+    real = write(tmp_path / "real", EVERYONE, geometry=geometry)
     assert module(real).provenance == "real"
     pooled = module(real, tmp_path / "drawn")
     assert pooled.provenance == "synthetic"
@@ -422,19 +412,17 @@ def test_the_least_real_provenance_is_the_pools(tmp_path: Path, tiny_store: Fact
 
 
 def test_an_aligned_batch_has_clips_of_the_test_subjects_without_labels(tmp_path: Path) -> None:
-    people = [{"clip_id": f"c{n}", "subject_id": f"s{n // 5}", "label": TARGET.names[n % 5]} for n in range(30)]
-    ours = module(write(tmp_path / "ours", people), protocol=ProtocolConfig("loso", mode="transductive"))
+    ours = module(write(tmp_path / "ours", PEOPLE), protocol=ProtocolConfig("loso", mode="transductive"))
     others = [{"clip_id": f"o{n}", "subject_id": f"o{n // 7}", "label": FER7.names[n % 7]} for n in range(42)]
     source = module(write(tmp_path / "source", others, label_space="fer7"))
     ours.align_with(source)
-    label_of = {row["clip_id"]: row["label"] for row in people + others}
+    label_of = {row["clip_id"]: row["label"] for row in PEOPLE + others}
     seen: dict[int, set[str]] = {SOURCE: set(), COHORT: set()}
     for epoch in range(6):
         for batch in epoch_of(ours.train_dataloader(), epoch):
             hidden = 0
-            for name, subject, label, domain in zip(
-                batch["clip_id"], batch["subject_id"], batch["label"].tolist(), batch["domain"].tolist(), strict=True
-            ):
+            columns = (batch["clip_id"], batch["subject_id"], batch["label"].tolist(), batch["domain"].tolist())
+            for name, subject, label, domain in zip(*columns, strict=True):
                 seen[domain].add(name)
                 assert domain == (SOURCE if name.startswith("o") else COHORT)
                 assert label == (-1 if subject == ours.fold.name else TARGET.index(label_of[name]))
@@ -448,8 +436,7 @@ def test_an_aligned_batch_has_clips_of_the_test_subjects_without_labels(tmp_path
 
 
 def test_a_source_without_any_of_the_classes_is_refused(tmp_path: Path) -> None:
-    people = [{"clip_id": f"c{n}", "subject_id": f"s{n // 5}", "label": TARGET.names[n % 5]} for n in range(30)]
-    ours = module(write(tmp_path / "ours", people))
+    ours = module(write(tmp_path / "ours", PEOPLE))
     others = [{"subject_id": f"o{n // 2}", "label": ("disgust", "surprise")[n % 2]} for n in range(20)]
     source = module(write(tmp_path / "source", others, label_space="fer7"))
     with pytest.raises(DataError, match="no training clip of happy, sad"):

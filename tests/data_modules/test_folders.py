@@ -5,7 +5,6 @@ import struct
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,6 +13,7 @@ from data_modules.stills import read_image
 from fer_id.errors import ConfigError, DataError
 from fer_id.labels import FER7, SPACES, TARGET
 from fer_id.store.reader import ClipStore
+from tests.refusals import refused
 
 
 def made(source: Path, tmp_path: Path, **settings) -> ClipStore:
@@ -25,10 +25,8 @@ def bomb(path: Path, side: int = 60_000) -> Path:
     """PNG of a few bytes with 3.6 thousand million pixels in its header."""
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")]
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + b"".join(struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks)
-    )
+    parts = (struct.pack(">I", len(b)) + kind + b + struct.pack(">I", zlib.crc32(kind + b)) for kind, b in chunks)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     return path
 
 
@@ -78,16 +76,9 @@ def test_everything_wrong_with_a_layout_is_reported(image_folder, tmp_path: Path
     (root / "train" / "happy" / "notes.txt").write_text("a")
     (root / "labels.csv").write_text("a")
     (root / ".DS_Store").write_text("hidden files are no one's fault")
-    with pytest.raises(DataError) as error:
+    wrong = ("holdout: expected one of", "labels.csv", "train/sad: no image", "train/happy/notes.txt")
+    with refused(DataError, "4 problems", *wrong):
         list_images(root)
-    for part in (
-        "4 problems",
-        "holdout: expected one of",
-        "labels.csv",
-        "train/sad: no image",
-        "train/happy/notes.txt",
-    ):
-        assert part in str(error.value)
 
 
 def test_no_folder_no_images_no_source(tmp_path: Path) -> None:
@@ -105,28 +96,14 @@ def test_every_bad_picture_is_reported_and_nothing_is_written(image_folder, tmp_
     (root / "train" / "sad" / "1.png").write_text("no picture")
     whole = (root / "train" / "fear" / "2.png").read_bytes()
     (root / "train" / "fear" / "2.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError) as error:
+    with refused(DataError, "3 problems", "0.png: absurdly large", "1.png: not a picture", "2.png: cannot be decoded"):
         made(root, tmp_path)
-    for part in ("3 problems", "0.png: absurdly large", "1.png: not a picture", "2.png: cannot be decoded"):
-        assert part in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
 def test_a_picture_larger_than_any_camera_makes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"8000x8000 pixels, expected at most 50,000,000"):
         read_image(bomb(tmp_path / "large.png", side=8000))
-
-
-def test_pictures_of_all_kinds_become_upright_rgb(tmp_path: Path, picture) -> None:
-    gray = picture(0, 40)
-    Image.fromarray(gray).save(tmp_path / "gray.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "gray.png"), np.repeat(gray[..., None], 3, axis=2))
-    Image.fromarray(gray).convert("P").save(tmp_path / "palette.png")
-    assert read_image(tmp_path / "palette.png").shape == (40, 40, 3)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # lies on its side
-    Image.fromarray(gray[:20]).save(tmp_path / "turned.jpg", exif=exif)
-    assert read_image(tmp_path / "turned.jpg").shape == (40, 20, 3)
 
 
 def test_rare_formats_are_not_handed_to_their_decoders(tmp_path: Path, picture) -> None:
@@ -137,11 +114,9 @@ def test_rare_formats_are_not_handed_to_their_decoders(tmp_path: Path, picture) 
 
 def test_two_images_of_one_name_are_both_named(image_folder, tmp_path: Path) -> None:
     source = image_folder({"train": 1, "test": 1}, ("anger", "angry"))
-    with pytest.raises(DataError) as caught:
+    both = "train/angry/0.png: the class angry has an image of that name already, train/anger/0.png"
+    with refused(DataError, both):
         list_images(source)
-    assert "train/angry/0.png: the class angry has an image of that name already, train/anger/0.png" in str(
-        caught.value
-    )
 
 
 def test_class_folders_named_by_numbers_are_refused(image_folder, tmp_path: Path) -> None:

@@ -25,14 +25,17 @@ from fer_id.store.reader import ClipStore
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = 7
+Register = Callable[..., Any]
+Capture = pytest.CaptureFixture[str]
 
 pytestmark = pytest.mark.usefixtures("remembered_faces")
 
 
-def example(page: str, heading: str) -> str:
-    """Return the first block of Python below a heading."""
-    code = re.search(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8").partition(heading)[2], re.DOTALL)
-    assert code, f"{page} has no block of Python below {heading}"
+def example(heading: str) -> str:
+    """Return the first block of Python below a heading of docs/DATASETS.md."""
+    page = (ROOT / "docs" / "DATASETS.md").read_text("utf-8")
+    code = re.search(r"```python\n(.*?)```", page.partition(heading)[2], re.DOTALL)
+    assert code, f"no block of Python below {heading}"
     assert len(code[1].splitlines()) <= 80
     return code[1]
 
@@ -56,6 +59,12 @@ def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 
 
 @pytest.fixture
+def documented(register: Register) -> Any:
+    """The benchmark of docs/DATASETS.md, registered as ``rafdb``."""
+    return register("rafdb", example("\n## A benchmark of pictures"), "RAFDBDataModule")
+
+
+@pytest.fixture
 def raf_db(tmp_path: Path, picture: Callable[..., Any]) -> Path:
     """RAF-DB's published layout: of each class six training and two test pictures, one of them in both."""
     root, lines, seed = tmp_path / "RAF-DB", list[str](), 0
@@ -72,10 +81,7 @@ def raf_db(tmp_path: Path, picture: Callable[..., Any]) -> Path:
     return root
 
 
-def test_the_readmes_example_prepares_an_audited_store(
-    register: Callable[..., Any], raf_db: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    dataset = register("rafdb", example("docs/DATASETS.md", "\n## A benchmark of pictures"), "RAFDBDataModule")
+def test_the_example_prepares_an_audited_store(documented: Any, raf_db: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "store"
     assert main(["prepare", "data=rafdb", f"data.source={raf_db}", f"out={out}"]) == DONE
     printed = capsys.readouterr().err
@@ -86,32 +92,30 @@ def test_the_readmes_example_prepares_an_audited_store(
     assert sorted(path.stem for path in (out / "frames").iterdir()) == ["test", "train", "validation"]
     assert store.clips["split"].value_counts().to_dict() == {"train": 35, "test": 14, "validation": 7}
     assert store.card.audit["prepared"]["training_drops_by_default"]
-    subject = store.clips.set_index("clip_id")["subject_id"]
-    assert subject["train_00001"] == subject["test_00001"]
-    assert subject.nunique() == 8 * CLASSES - 1
     clips = store.clips.set_index("clip_id")
+    assert clips["subject_id"]["train_00001"] == clips["subject_id"]["test_00001"]
+    assert clips["subject_id"].nunique() == 8 * CLASSES - 1
     names = dict.fromkeys(["train_00001", "test_00001"], "surprise") | {"train_00007": "neutral"}
     assert clips.loc[list(names), "label"].to_dict() == names
-    data = dataset(out, batch_size=4)
+    data = documented(out, batch_size=4)
     assert "train_00001" not in set(data.clips["clip_id"].iloc[data.fold.train])
     assert (data.images, data.labels.name) == (True, "fer7")
 
 
 def test_prepare_data_makes_a_missing_store_once(
-    register: Callable[..., Any], raf_db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    documented: Any, raf_db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = register("rafdb", example("docs/DATASETS.md", "\n## A benchmark of pictures"), "RAFDBDataModule")
-    data = dataset(tmp_path / "stores" / "rafdb", source=raf_db)
+    data = documented(tmp_path / "stores" / "rafdb", source=raf_db)
     assert not (tmp_path / "stores").exists()
     data.prepare_data()
     made = ClipStore.open(tmp_path / "stores" / "rafdb").fingerprint
-    monkeypatch.setattr(dataset, "read", None)
-    again = dataset(tmp_path / "stores" / "rafdb", source=raf_db)
+    monkeypatch.setattr(documented, "read", None)
+    again = documented(tmp_path / "stores" / "rafdb", source=raf_db)
     again.prepare_data()
     again.setup("fit")
     assert again.fingerprint == made
     with pytest.raises(ConfigError, match="one store, and several are given"):
-        dataset([tmp_path / "a", tmp_path / "b"], source=raf_db).prepare_data()
+        documented([tmp_path / "a", tmp_path / "b"], source=raf_db).prepare_data()
 
 
 def test_several_processes_make_one_store(tmp_path: Path) -> None:
@@ -152,31 +156,22 @@ def school(drawn_site: Path, tmp_path: Path) -> Path:
 
 
 def test_the_example_of_people_on_video(
-    register: Callable[..., Any],
-    school: Path,
-    tmp_path: Path,
-    landmark_model: str,
-    capsys: pytest.CaptureFixture[str],
+    register: Register, school: Path, tmp_path: Path, landmark_model: str, capsys: Capture
 ) -> None:
     pytest.importorskip("mediapipe")
-    code = example("docs/DATASETS.md", "\n## People on video")
-    dataset = register("school_clips", code, "SchoolClipsDataModule")
+    dataset = register("school_clips", example("\n## People on video"), "SchoolClipsDataModule")
     quick = ("data.fps=3", "data.window=3", "data.stride=3", "data.workers=1")
     model, out = f"data.face_landmarker={landmark_model}", tmp_path / "store"
     assert main(["prepare", "data=school_clips", f"data.source={school}", model, *quick, f"out={out}"]) == DONE
     assert "school_clips: left out: emotion boredom (1)" in capsys.readouterr().err
     store = ClipStore.open(out)
-    assert (store.card.shard_by, store.card.groups, store.card.audit["left_out"]) == (
-        "subject_id",
-        ["gender"],
-        {"emotion boredom": 1},
-    )
+    assert (store.card.shard_by, store.card.groups) == ("subject_id", ["gender"])
+    assert store.card.audit["left_out"] == {"emotion boredom": 1}
     assert sorted(path.stem for path in (out / "frames").iterdir()) == sorted(store.clips["subject_id"].unique())
     assert store.clips["subject_id"].nunique() == 2
     assert {"clip-00000-000", "clip-00003-000"} <= set(store.clips["clip_id"])
-    assert (
-        store.clips.groupby(store.clips["clip_id"].str[:10])["label"].unique().str[0].tolist() == ["happy", "sad"] * 2
-    )
+    labels = store.clips.groupby(store.clips["clip_id"].str[:10])["label"].unique().str[0]
+    assert labels.tolist() == ["happy", "sad"] * 2
     assert (store.clips["n_valid"] > 0).any()
     assert (store.clips["gender"] == "f").all()
     assert store.card.audit["coverage"]["found"] == store.card.audit["coverage"]["frames"] == 16
@@ -312,9 +307,7 @@ def test_pictures_of_known_subjects_need_no_published_split(picture: Callable[..
         dataset(store.path).setup()
 
 
-def test_subjects_who_share_a_picture_are_named_and_not_separated(
-    picture: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_subjects_who_share_a_picture_are_not_separated(picture: Register, tmp_path: Path, capsys: Capture) -> None:
     dataset = people(picture, {"train": "train", "test": "test"}, shared=True)
     store = made(dataset, tmp_path)
     assert store.card.audit["alike"] == {"s0 & s5": 1}
@@ -324,19 +317,15 @@ def test_subjects_who_share_a_picture_are_named_and_not_separated(
         dataset(store.path).setup()
 
 
-def test_a_reader_that_raises_ends_with_2(
-    register: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    register("rafdb", example("docs/DATASETS.md", "\n## A benchmark of pictures"), "RAFDBDataModule")
+@pytest.mark.usefixtures("documented")
+def test_a_reader_that_raises_ends_with_2(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "raw" / "EmoLabel").mkdir(parents=True)
     (tmp_path / "raw" / "EmoLabel" / "list_patition_label.txt").write_text("train_00001.jpg\n")
     assert main(["prepare", "data=rafdb", f"data.source={tmp_path / 'raw'}", f"out={tmp_path / 'out'}"]) == USERS_FAULT
     message = capsys.readouterr().err
-    assert re.search(
-        r"own_rafdb\.RAFDBDataModule\.read raises ValueError \(own_rafdb\.py, line \d+\) after 0 records: not enough "
-        r"values to unpack.*Expected: it yields Still, and raises DataError for faulty raw data",
-        message,
-    )
+    raises = r"own_rafdb\.RAFDBDataModule\.read raises ValueError \(own_rafdb\.py, line \d+\) after 0 records: "
+    expected = r"not enough values to unpack.*Expected: it yields Still, and raises DataError for faulty raw data"
+    assert re.search(raises + expected, message)
     assert not {"fault of fer-id", "Traceback"} & set(re.findall("fault of fer-id|Traceback", message))
     assert not (tmp_path / "out").exists()
 
@@ -347,10 +336,8 @@ def test_an_error_within_a_reader_names_file_and_line(tmp_path: Path) -> None:
         raise KeyError("emotion")
 
     dataset = type("Broken", (Pictures,), {"read": classmethod(broken)})
-    assert re.search(
-        r"Broken\.read raises KeyError \(test_own_dataset\.py, line \d+\) after 1 records: 'emotion'",
-        refusal(dataset, tmp_path),
-    )
+    raises = r"Broken\.read raises KeyError \(test_own_dataset\.py, line \d+\) after 1 records: 'emotion'"
+    assert re.search(raises, refusal(dataset, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -358,10 +345,7 @@ def test_an_error_within_a_reader_names_file_and_line(tmp_path: Path) -> None:
     [
         ({"label_space": "emotions"}, "label_space is 'emotions', expected one of target5"),
         ({"label_space": ""}, "label_space is ''"),
-        (
-            {"splits": {"train": "train"}},
-            "splits is {'train': 'train'}, expected published name -> .*train and test among",
-        ),
+        ({"splits": {"train": "train"}}, "splits is {'train': 'train'}, expected .*name -> .*train and test among"),
         ({"splits": {"a": "train", "b": "exam"}}, "expected published name -> train, validation, test"),
         ({"counts": {"dev": 3}}, "counts has dev, which are no names of splits"),
     ],
@@ -408,9 +392,9 @@ def test_a_wrong_recording(changes: dict[str, Any], expected: str, tmp_path: Pat
 
 
 def test_an_installed_package_offers_a_dataset_by_an_entry_point(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    (tmp_path / "faces_package.py").write_text(example("docs/DATASETS.md", "\n## A benchmark of pictures"), "utf-8")
+    (tmp_path / "faces_package.py").write_text(example("\n## A benchmark of pictures"), "utf-8")
     info = tmp_path / "faces_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faces-package\nVersion: 1.0\n")
@@ -432,9 +416,7 @@ def test_an_installed_package_offers_a_dataset_by_an_entry_point(
         ("data_modules.folders:FolderDataModule", "has dataset = 'folder', expected 'wrong', as it is registered"),
     ],
 )
-def test_a_wrong_registration(
-    target: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_registration(target: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setitem(DATASETS, "wrong", target)
     assert main(["prepare", "data=wrong", "data.source=x", "out=y"]) == USERS_FAULT
     assert expected in capsys.readouterr().err

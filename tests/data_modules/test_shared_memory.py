@@ -56,10 +56,6 @@ def test_a_batch_that_does_not_fit_is_refused_before_anything_is_trained(
     assert ("may need 616 kB" in capsys.readouterr().err) is (outcome == "warned")
 
 
-def _full(*args: Any, **kwargs: Any) -> Any:
-    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
-
-
 def test_a_process_that_cannot_hand_over_a_batch_ends_the_loading(
     opened: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +70,7 @@ class Unsendable:
     """Object whose pickling fails like that of a batch in full shared memory."""
 
     def __reduce__(self) -> Any:
-        _full()
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
 
 
 def test_a_process_that_hangs_ends_the_loading(opened: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,12 @@ def rgb(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(gray[..., None], 3, axis=2)
 
 
+@pytest.mark.parametrize("name", ["gray.png", "gray.webp"])
+def test_gray_becomes_rgb(tmp_path: Path, name: str) -> None:
+    Image.fromarray(GRAY).save(tmp_path / name, lossless=True)
+    assert (read_image(tmp_path / name) == rgb(GRAY)).all()
+
+
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I", "F"])
 def test_sixteen_bits_are_scaled(mode: str) -> None:
     levels = GRAY.astype(np.uint16) * 257

@@ -7,6 +7,7 @@ import pytest
 
 from data_modules.tables import Table
 from fer_id.errors import DataError
+from tests.refusals import refused
 
 COLUMNS = ("a", "b")
 
@@ -50,10 +51,7 @@ def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
         (b"A,b\n1,2\n", "header: column a is missing; 'A' is not it"),
         (b"a,b\nx,1,5\n", r"row 0 \(line 2\): 3 cells, expected 2; a number with a decimal comma is two cells"),
         (b"a,b,,\n1,2,,\n", "header: 2 of 4 columns without a name; remove or name them"),
-        (
-            b"a,b\n1\n1,2,3\n",
-            r"2 problems[\s\S]*row 0 \(line 2\): 1 cells[\s\S]*row 1 \(line 3\): 3 cells[\s\S]*Mend it.",
-        ),
+        (b"a,b\n1\n1,2,3\n", r"(?s)2 problems.*row 0 \(line 2\): 1 cells.*row 1 \(line 3\): 3 cells.*Mend it."),
         (gzip.compress(b"a,b\n" + b"1,2\n" * 9999, mtime=0)[:-20], "damaged or truncated"),
         (b"\x1f\x8bnonsense, no gzip at all", "damaged or truncated"),
         (b"a,b\n\xff\xfe,2\n", "not UTF-8"),
@@ -78,24 +76,14 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
 def test_problems_added_by_a_reader_are_reported_with_the_others(tmp_path: Path) -> None:
     table = Table(write(tmp_path, b"a,b\n1,2\n3\n5,6\n"), COLUMNS)
 
-    def look() -> None:
+    with refused(DataError, "3 problems", "row 2 (line 4), column a: expected a letter, found '5555", "..."):
         for number, row in table.rows():
             table.add(number, "a", "expected a letter", row["a"] * 70)
-
-    with pytest.raises(DataError) as error:
-        look()
-    assert "3 problems" in str(error.value)
-    assert "row 2 (line 4), column a: expected a letter, found '5555" in str(error.value)
-    assert "..." in str(error.value)
 
 
 def test_empty_lines_may_stand_at_the_end_alone(tmp_path: Path) -> None:
     """An empty line in between would change the numbers of later rows, which link them to the votes of FER+."""
-    path = tmp_path / "table.csv"
-    path.write_text("a,b\n1,2\n3,4\n\n\n")
-    assert [number for number, _ in Table(path, ("a", "b")).rows()] == [0, 1]
-    path.write_text("a,b\n1,2\n\n3,4\n")
+    assert [number for number, _ in read(write(tmp_path, b"a,b\n1,2\n3,4\n\n\n"))] == [0, 1]
     with pytest.raises(DataError, match=r"row 1 \(line 3\): an empty line between rows; remove it"):
-        list(Table(path, ("a", "b")).rows())
-    path.write_text("a,b\n1,2\n,\n")
-    assert [cells for _, cells in Table(path, ("a", "b")).rows()][1] == {"a": "", "b": ""}
+        read(write(tmp_path, b"a,b\n1,2\n\n3,4\n"))
+    assert read(write(tmp_path, b"a,b\n1,2\n,\n"))[1] == (1, {"a": "", "b": ""})

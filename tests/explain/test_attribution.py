@@ -27,6 +27,7 @@ from fer_id.models.encoders import Encoder
 from fer_id.models.heads import Mean
 from fer_id.models.network import ClipClassifier
 from fer_id.types import ClipBatch
+from tests.explain.models import ChannelsLast, Weighed, batch_of
 
 MODELS = {
     "mean": ModelConfig(head="mean", widths=[4, 4, 8, 8], convs=[1, 1, 1, 1]),
@@ -36,17 +37,6 @@ MODELS = {
 LAYER = "blocks.3.map"
 ASKED = [("grad_cam", lambda *given: grad_cam(*given, LAYER)), *METHODS.items(), ("frame_occlusion", frame_occlusion)]
 Method = Callable[[ClipClassifier, ClipBatch, Tensor], Tensor]
-
-
-class Weighed(Encoder):
-    """A weighted sum of all pixels: linear."""
-
-    def __init__(self) -> None:
-        super().__init__(dim=2)
-        self.weights = nn.Linear(3 * 64 * 64, 2)
-
-    def features(self, images: Tensor) -> Tensor:
-        return self.weights(images.flatten(1))
 
 
 class ReadsOnePlace(Encoder):
@@ -60,22 +50,6 @@ class ReadsOnePlace(Encoder):
         return images[self.place].mean(dim=(1, 2, 3)).unsqueeze(1)
 
 
-class WritesInPlace(Encoder):
-    """Channels come last, and an activation overwrites them."""
-
-    def __init__(self) -> None:
-        super().__init__(dim=6)
-        self.patches = nn.Conv2d(3, 6, 8, stride=8)
-        self.norm = nn.LayerNorm(6)
-        self.relu = nn.ReLU(inplace=True)
-
-    def features(self, images: Tensor) -> Tensor:
-        return self.relu(self.norm(self.patches(images).permute(0, 2, 3, 1))).mean(dim=(1, 2))
-
-    def map_names(self) -> list[str]:
-        return ["norm"]
-
-
 def clips(batch: int = 4, steps: int = 3, seed: int = 0) -> ClipBatch:
     """The first clip has a face in one frame, the second in none, the third in all."""
     generator = torch.Generator().manual_seed(seed)
@@ -84,14 +58,8 @@ def clips(batch: int = 4, steps: int = 3, seed: int = 0) -> ClipBatch:
     valid[0, 1] = True
     landmarks = 64 * torch.rand(batch, steps, 68, 2, generator=generator)
     landmarks[~valid] = torch.nan
-    return {
-        "frames": torch.rand(batch, steps, 3, 64, 64, generator=generator),
-        "valid": valid,
-        "landmarks": landmarks,
-        "label": torch.zeros(batch, dtype=torch.int64),
-        "clip_id": [f"c{i}" for i in range(batch)],
-        "subject_id": [f"s{i}" for i in range(batch)],
-    }
+    frames = torch.rand(batch, steps, 3, 64, 64, generator=generator)
+    return batch_of([f"c{i}" for i in range(batch)], frames, valid, landmarks)
 
 
 def make(name: str) -> ClipClassifier:
@@ -168,7 +136,7 @@ def test_grad_cam_of_tokens_equals_one_by_hand() -> None:
 
 def test_grad_cam_of_channels_that_come_last_and_are_overwritten() -> None:
     torch.manual_seed(5)
-    model, batch = around(WritesInPlace()), clips()
+    model, batch = around(ChannelsLast(inplace=True)), clips()
     result = grad_cam(model, batch, torch.full((4,), 1), "norm")
     expected = torch.zeros(4, 3, 8, 8)
     for clip in (0, 2, 3):

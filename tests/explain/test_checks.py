@@ -14,11 +14,11 @@ from fer_id.explain.checks import STEPS, Checked, alike, cells, check_clips, ran
 from fer_id.explain.regions import REGIONS
 from fer_id.explain.shares import SHARE
 from fer_id.explain.verdicts import DECISIVE, RANDOM_WEIGHTS, verdicts
-from fer_id.models.build import ModelConfig, build_model
 from fer_id.models.encoders import Encoder
 from fer_id.models.heads import Mean
 from fer_id.models.network import ClipClassifier
 from fer_id.types import ClipBatch
+from tests.explain.models import batch_of, small
 
 PLACE = (2, 5)  # cell
 
@@ -71,14 +71,7 @@ def clips(names: str = "abcdefgh", steps: int = 2) -> ClipBatch:
     frames[..., rows, columns] += 0.5 + 0.2 * torch.rand(len(names), steps, 1, 1, 1, generator=generator)
     valid = torch.ones(len(names), steps, dtype=torch.bool)
     valid[::3, -1] = False
-    return {
-        "frames": frames,
-        "valid": valid,
-        "landmarks": torch.full((len(names), steps, 68, 2), torch.nan),
-        "label": torch.zeros(len(names), dtype=torch.int64),
-        "clip_id": list(names),
-        "subject_id": [f"s{ord(name) // 2}" for name in names],
-    }
+    return batch_of(names, frames, valid, subjects=[f"s{ord(name) // 2}" for name in names])
 
 
 def checked(model: ClipClassifier, fresh: ClipClassifier, seed: int = 0) -> Checked:
@@ -90,12 +83,6 @@ def checked(model: ClipClassifier, fresh: ClipClassifier, seed: int = 0) -> Chec
 @pytest.fixture(scope="module")
 def of_reader() -> Checked:
     return checked(reader(one_place()), reader(elsewhere()))
-
-
-def small(head: str = "lstm", seed: int = 0, landmarks: int = 0) -> ClipClassifier:
-    torch.manual_seed(seed)
-    config = ModelConfig(head=head, widths=[4, 4, 8, 8], convs=[1, 1, 1, 1], hidden=8, landmarks=landmarks)
-    return build_model(config, 5).eval()
 
 
 def test_the_maps_of_every_clip_bear_the_names_of_their_methods(of_reader: Checked) -> None:
@@ -195,10 +182,8 @@ def test_the_columns_of_every_clip(of_reader: Checked) -> None:
 def test_curves_run_between_the_clip_and_the_blurred_clip(of_reader: Checked) -> None:
     model, batch = reader(one_place()), clips()
     with torch.no_grad():
-        full, blank = (
-            model(frames, batch["valid"]).softmax(dim=1)[:, 0].numpy()
-            for frames in (batch["frames"], blurred(batch["frames"]))
-        )
+        pictures = (batch["frames"], blurred(batch["frames"]))
+        full, blank = (model(frames, batch["valid"]).softmax(dim=1)[:, 0].numpy() for frames in pictures)
     for name, ends in {"deletion": (full, blank), "insertion": (blank, full), "at random": (full, blank)}.items():
         curve = of_reader.curves[name]
         assert curve.shape == (12, STEPS + 1)

@@ -7,28 +7,21 @@ from fer_id.explain.attribution import frame_occlusion
 from fer_id.explain.clips import Explained, explain_clips
 from fer_id.explain.regions import REGIONS
 from fer_id.explain.shares import AREA, SHARE
-from fer_id.models.build import ModelConfig, build_model
 from fer_id.models.network import ClipClassifier
 from fer_id.types import ClipBatch
+from tests.explain.models import batch_of, small
 
 LENGTHS = {"long": 4, "short": 2}
 
 
 @pytest.fixture(scope="module")
 def model() -> ClipClassifier:
-    torch.manual_seed(0)
-    return build_model(ModelConfig(head="lstm", widths=[4, 4, 8, 8], convs=[1, 1, 1, 1], hidden=8), 5).eval()
+    return small()
 
 
 def batch(names: list[str], steps: int) -> ClipBatch:
-    made: ClipBatch = {
-        "frames": torch.zeros(len(names), steps, 3, 64, 64),
-        "valid": torch.zeros(len(names), steps, dtype=torch.bool),
-        "landmarks": torch.full((len(names), steps, 68, 2), torch.nan),
-        "label": torch.zeros(len(names), dtype=torch.int64),
-        "clip_id": names,
-        "subject_id": names,
-    }
+    frames, valid = torch.zeros(len(names), steps, 3, 64, 64), torch.zeros(len(names), steps, dtype=torch.bool)
+    made = batch_of(names, frames, valid)
     for place, name in enumerate(names):
         count, draws = LENGTHS[name], torch.Generator().manual_seed(len(name))
         made["frames"][place, :count] = torch.rand(count, 3, 64, 64, generator=draws)
@@ -44,9 +37,7 @@ def by_clip(explained: Explained) -> dict[str, dict[str, object]]:
 def test_a_clips_explanation_does_not_depend_on_its_batch(model: ClipClassifier) -> None:
     targets = {"long": 1, "short": 2}
     together = explain_clips(model, [batch(["long", "short"], 4)], targets, "blocks.3.map", LENGTHS)
-    alone = explain_clips(
-        model, [batch(["long"], 4), batch(["short"], 2)], targets, "blocks.3.map", {"long": 4, "short": 2}
-    )
+    alone = explain_clips(model, [batch(["long"], 4), batch(["short"], 2)], targets, "blocks.3.map", LENGTHS)
     padded, single = by_clip(together), by_clip(alone)
     for name, length in LENGTHS.items():
         assert len(padded[name]["importance"]) == len(padded[name]["occlusion"]) == length  # type: ignore[arg-type]

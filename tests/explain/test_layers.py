@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from timm.models import register_model
 from torch import Tensor, nn
 
 from fer_id.errors import ConfigError
@@ -15,6 +16,7 @@ from fer_id.explain.layers import as_map, choose_layer, map_sides
 from fer_id.models.backbones import TimmEncoder
 from fer_id.models.build import ModelConfig, build_model
 from fer_id.models.encoders import ConvEncoder, Encoder
+from tests.explain.models import ChannelsLast, Weighed
 
 CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "configs" / "model"
 SHIPPED = {
@@ -43,22 +45,6 @@ class Plain(Encoder):
         x = self.relu(self.first(images))
         x = self.relu(self.second(x))
         return self.relu(self.third(x)).mean(dim=(2, 3))
-
-
-class ChannelsLast(Encoder):
-    """Patches whose channels come last, (N, h, w, C), as in Swin."""
-
-    def __init__(self, side: int = 8) -> None:
-        super().__init__(dim=5)
-        self.patches = nn.Conv2d(3, 5, 64 // side, stride=64 // side)
-        self.norm = nn.LayerNorm(5)
-        self.relu = nn.ReLU()
-
-    def features(self, images: Tensor) -> Tensor:
-        return self.relu(self.norm(self.patches(images).permute(0, 2, 3, 1))).mean(dim=(1, 2))
-
-    def map_names(self) -> list[str]:
-        return ["norm"]
 
 
 class Late(nn.Module):
@@ -136,13 +122,6 @@ def fer_id_misnamed(pretrained: bool = False, **settings: Any) -> nn.Module:
     return net
 
 
-@pytest.fixture
-def registered() -> Callable[[Callable[..., nn.Module]], str]:
-    from timm.models import register_model
-
-    return lambda entry: register_model(entry).__name__
-
-
 @pytest.fixture(scope="module")
 def vit() -> TimmEncoder:
     torch.manual_seed(0)
@@ -208,18 +187,10 @@ def test_a_layer_that_gives_no_map_is_refused(vit: TimmEncoder) -> None:
 
 
 def test_an_encoder_without_any_map_is_refused() -> None:
-    class Flat(Encoder):
-        def __init__(self) -> None:
-            super().__init__(dim=2)
-            self.read = nn.Linear(3 * 64 * 64, 2)
-
-        def features(self, images: Tensor) -> Tensor:
-            return self.read(images.flatten(1))
-
     with pytest.raises(ConfigError, match="no layer whose output is a map"):
-        choose_layer(Flat())
+        choose_layer(Weighed())
     with pytest.raises(ConfigError, match="Known: none"):
-        choose_layer(Flat(), "read")
+        choose_layer(Weighed(), "weights")
 
 
 def test_where_all_maps_are_coarse_the_finest_is_taken() -> None:
@@ -246,20 +217,17 @@ def test_an_encoder_without_weights_has_a_layer_too() -> None:
     assert map_sides(Fixed()) == {"pool": 8}
 
 
-def test_a_backbone_registered_with_timm_that_has_no_list_of_stages(
-    registered: Callable[[Callable[..., nn.Module]], str],
-) -> None:
-    encoder = build_model(ModelConfig(encoder=f"timm:{registered(fer_id_nameless)}", head="mean"), 3).encoder.eval()
+def test_a_backbone_registered_with_timm_that_has_no_list_of_stages() -> None:
+    name = register_model(fer_id_nameless).__name__
+    encoder = build_model(ModelConfig(encoder=f"timm:{name}", head="mean"), 3).encoder.eval()
     layer = choose_layer(encoder)
     side = map_sides(encoder)[layer]
     assert side >= 8
     assert through(encoder, layer).shape == (2, 6, side, side)
 
 
-def test_a_list_of_stages_that_do_not_exist_is_no_reason_to_fail(
-    registered: Callable[[Callable[..., nn.Module]], str],
-) -> None:
-    encoder = TimmEncoder(registered(fer_id_misnamed)).eval()
+def test_a_list_of_stages_that_do_not_exist_is_no_reason_to_fail() -> None:
+    encoder = TimmEncoder(register_model(fer_id_misnamed).__name__).eval()
     assert map_sides(encoder)[choose_layer(encoder)] >= 8
 
 

@@ -7,15 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_id.explain.regions import (
-    EMOTION_UNITS,
-    OUTSIDE,
-    REGIONS,
-    UNIT_REGIONS,
-    expected,
-    face_masks,
-    region_masks,
-)
+from fer_id.explain.regions import EMOTION_UNITS, OUTSIDE, REGIONS, UNIT_REGIONS, expected, face_masks, region_masks
 from fer_id.labels import SPACES
 from fer_id.simulation.drawn.clip_store import SyntheticConfig, draw_clip
 from fer_id.types import FLIP_68

@@ -14,8 +14,8 @@ from fer_id.explain.regions import OUTSIDE, REGIONS, expected
 from fer_id.explain.shares import AREA, GROUP, NO_ATTRIBUTION, NO_FACE, SHARE, group_gap, ratio
 from fer_id.explain.summary import attribution_ratio, summary
 from fer_id.files import plain
-from fer_id.models.build import ModelConfig, build_model
 from fer_id.types import ClipBatch
+from tests.explain.models import batch_of, small
 
 LABELS = ("happy", "sad", "angry", "neutral")
 GROUPS = ("age_group", "gender", "site", "severity")
@@ -109,10 +109,8 @@ def test_classes_come_in_the_order_of_the_labels(rows: pd.DataFrame) -> None:
     assert [group["n_clips"] for group in report.values()] == [7, 7, 1]
     happy = rows[rows["target"] == 0]
     assert report["happy"]["leakage"] == attribution_ratio(happy, OUTSIDE)
-    assert report["happy"]["expected"] == {
-        "regions": list(expected("happy")),
-        **attribution_ratio(happy, expected("happy")),
-    }
+    regions = expected("happy")
+    assert report["happy"]["expected"] == {"regions": list(regions), **attribution_ratio(happy, regions)}
     assert report["neutral"]["expected"] == {"regions": [], "value": None}
     assert report["neutral"]["leakage"]["value"] is None
     assert report["neutral"]["regions"]["mouth"]["share"] is None
@@ -146,9 +144,8 @@ def test_groups_that_differ_and_the_correction_for_their_number(rows: pd.DataFra
     for name in ("age_group", "gender"):
         assert 0 < report[name]["p"] <= 1
         assert report[name]["p_holm"] == pytest.approx(corrected[name])
-    assert min(report[name]["p_holm"] for name in p if name != "severity") == pytest.approx(
-        min(1, 2 * min(p["age_group"], p["gender"]))
-    )
+    least = min(report[name]["p_holm"] for name in ("age_group", "gender"))
+    assert least == pytest.approx(min(1, 2 * min(p["age_group"], p["gender"])))
 
 
 def test_regions_of_groups_and_their_shifts_are_a_family_of_their_own(rows: pd.DataFrame) -> None:
@@ -224,20 +221,12 @@ def test_a_run_whose_classes_are_unknown_has_neither_right_nor_wrong(rows: pd.Da
 def batch() -> ClipBatch:
     generator = torch.Generator().manual_seed(0)
     valid = torch.tensor([[True, True], [False, False], [True, False]])
-    return {
-        "frames": torch.rand(3, 2, 3, 64, 64, generator=generator),
-        "valid": valid,
-        "landmarks": 64 * torch.rand(3, 2, 68, 2, generator=generator),
-        "label": torch.tensor([0, 1, 2]),
-        "clip_id": ["a", "b", "c"],
-        "subject_id": ["s", "s", "t"],
-    }
+    frames, landmarks = (torch.rand(3, 2, *shape, generator=generator) for shape in ((3, 64, 64), (68, 2)))
+    return batch_of("abc", frames, valid, 64 * landmarks, "sst")
 
 
 def explained(batch: ClipBatch, targets: dict[str, int]) -> pd.DataFrame:
-    torch.manual_seed(0)
-    model = build_model(ModelConfig(head="mean", widths=[4, 4, 8, 8], convs=[1, 1, 1, 1]), len(LABELS)).eval()
-    rows = explain_clips(model, [batch], targets, "blocks.3.map").rows
+    rows = explain_clips(small("mean", classes=len(LABELS)), [batch], targets, "blocks.3.map").rows
     names = dict(zip(batch["clip_id"], ("happy", "sad", "angry"), strict=True))
     return rows.assign(label=rows["clip_id"].map(names))
 

@@ -130,15 +130,11 @@ def perform(
     contexts: Mapping[str, Setting] = CONTEXTS,
     interrupting: bool = False,
 ) -> Performance:
-    """Draw the performance of a subject in one clip, at ``times`` (T,) in seconds from 0.
+    """Draw the performance of a subject in one clip, at ``times`` (T,) in seconds from 0, by a generator of its own.
 
-    Args:
-        rng: random generator of this clip alone.
-        subtlety: share taken from the peak intensity; below 0 makes it stronger.
-        strays: factor on the number of involuntary movements.
-        contexts: contexts to draw from.
-        interrupting: add a visible stray movement at the moment that interrupts an expression; False for drawn
-            subjects.
+    ``subtlety`` is the share taken from the peak intensity (below 0 makes it stronger), ``strays`` a factor on the
+    number of involuntary movements. ``interrupting`` adds a visible stray movement at the moment that interrupts an
+    expression; False for drawn subjects.
     """
     context = str(rng.choice(list(contexts)))
     setting, length = contexts[context], float(times[-1])

@@ -126,11 +126,8 @@ def write_synthetic_store(
     """Draw the cohort into a ClipStore at ``out``.
 
     The number of ``workers`` (processes) does not change the result; 0: one per core, each with at least
-    :data:`WORTHWHILE` clips.
-
-    Raises:
-        ConfigError: values that cannot be drawn, all listed.
-        StoreError: ``out`` exists, or cannot be written.
+    :data:`WORTHWHILE` clips. ConfigError: values that cannot be drawn, all listed. StoreError: ``out`` exists, or
+    cannot be written.
     """
     config.validate()
     clips_in_all = config.subjects * config.clips_per_emotion * len(TARGET)

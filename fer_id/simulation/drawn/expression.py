@@ -34,8 +34,7 @@ PROTOTYPES: dict[str, dict[int, float]] = {
 def units(**activation: float) -> Array:
     """Return a vector of activations from keywords such as ``AU12=0.8``; all others are 0.
 
-    Raises:
-        KeyError: an action unit that is not drawn.
+    KeyError: an action unit that is not drawn.
     """
     vector = np.zeros(len(ACTION_UNITS))
     for name, value in activation.items():

@@ -39,10 +39,8 @@ def draw_person(
 ) -> Array:
     """Paint a person over the background of ``canvas`` and return the 68 landmarks in its pixels, (68, 2).
 
-    Args:
-        activation: action units, (14,) or (2, 14), see ``geometry.landmarks``.
-        gaze: direction of the eyes, -1 to 1 to the right and down; 0 is the viewer.
-        head: ``landmarks(look.shape, activation)``, where already computed.
+    ``activation`` is that of ``geometry.landmarks``; ``head`` are these landmarks, where already computed; ``gaze`` is
+    the direction of the eyes, -1 to 1 to the right and down, 0 the viewer.
     """
     head = landmarks(look.shape, activation) if head is None else head
     points = pose.project(head)

@@ -78,10 +78,7 @@ def landmarks(shape: HeadShape, activation: Array) -> Array:
 
     ``activation`` is (14,) for both halves of one face alike, or (..., 2, 14) for the left and right half of the
     picture. Values are 0 to 1; a resting face may have slightly negative ones (brows or mouth corners set the other
-    way).
-
-    Raises:
-        ValueError: ``activation`` has another shape.
+    way). ValueError: ``activation`` has another shape.
     """
     sides = np.broadcast_to(activation, (2, len(activation))) if activation.ndim == 1 else activation
     if sides.shape[-2:] != (2, len(AU_INDEX)):

@@ -52,9 +52,7 @@ def write_cohort_folder(config: SyntheticConfig, out: Path, *, overwrite: bool =
 
     ``config`` gives the length of a clip by its frames and fps; the videos have :data:`VIDEO_FPS`. The number of
     ``workers`` (processes) does not change the result; 0: one per core.
-
-    Raises:
-        ConfigError: values that cannot be drawn, all listed.
+    ConfigError: values that cannot be drawn, all listed.
     """
     config.validate()
     with atomic_folder(out, replaces="cohort.json" if overwrite else None) as draft:

@@ -7,18 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.cohort.admission import open_keys
-from data_modules.cohort.video_consent import Permitted, permit
+from data_modules.cohort.admission import Permitted, open_keys, permit
 from fer_id.consent.keys import Key
 from fer_id.consent.records import ConsentError, remember_withdrawal
 from fer_id.errors import DataError
 
 Ask = Callable[..., Permitted]
-
-
-@pytest.fixture
-def site(drawn_site: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(drawn_site, tmp_path / "site"))
 
 
 @pytest.fixture
