@@ -56,10 +56,8 @@ def overview(verbs: Mapping[str, Verb]) -> str:
 
 
 def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> str:
-    """Return the page of ``fer-id VERB --help``: example, selectors, and each key with type, default, limits and help.
-
-    With ``data=NAME`` among the ``arguments`` the page has that dataset's keys.
-    """
+    """Return the page of ``fer-id VERB --help``: example, selectors, and each key with type, default, limits and help;
+    with ``data=NAME`` among the ``arguments``, that dataset's keys."""
     chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     config = template(schema, chosen)
     takes = "".join(f" {word.upper().rstrip('S')}{'...' if word.endswith('s') else ''}" for word in verb.paths.split())

@@ -36,13 +36,8 @@ def terminable(*others: signal.Signals) -> Iterator[Callable[[], None]]:
     """Raise :class:`Terminated` on SIGTERM in the block, so that drafts are removed and locks freed.
 
     Ray loses the exception of a signal while it submits a task: it goes on, or exits in a way of its own. So whatever
-    ends the block after a signal, its end included, becomes the exception of that signal.
-
-    Args:
-        others: further signals; SIGINT raises KeyboardInterrupt.
-
-    Yields:
-        a function for the library's loop, which raises the exception of a signal again.
+    ends the block after a signal, its end included, becomes the exception of that signal. Of the further signals SIGINT
+    raises KeyboardInterrupt. Yields a function for the library's loop, which raises the exception of a signal again.
     """
     received = list[BaseException]()
 

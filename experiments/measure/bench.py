@@ -19,15 +19,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from experiments.measure.timing import Result, aligned, seconds, span
+from experiments.measure.timing import SHARED, Result, aligned, seconds, span
 from fer_id.errors import ConfigError, FerIdError
+from fer_id.exports import imported
 from fer_id.files import write_json
 from fer_id.progress import say
 
 OUT = Path("runs/bench.json")
-SHARED = Path(os.environ.get("FER_ID_SHARED") or Path(__file__).resolve().parents[3] / "shared" / "data")
-"""Folder of the real datasets, if present."""
-
 IMAGES = 28_709  # number of training images of FER2013
 
 
@@ -160,25 +158,10 @@ def preparing() -> Iterator[Result]:
     yield Result(name, images / took, "images/s", note=f"{images:,} images in {took:.0f} s")
 
 
-def videos() -> Iterator[Result]:
-    """Measure the preparation of a site's videos by two processes, against a plain loop on one core."""
-    name = "prepare videos: two processes over a plain loop on one core"
-    bundle = SHARED / "models" / "face_landmarker.task"
-    if not bundle.is_file():
-        yield Result(name, None, "ratio", note=f"{bundle.name} is not there; FER_ID_SHARED says the folder")
-        return
-    from experiments.measure.video_speed import filmed
-
-    yield from filmed(bundle, name)
-
-
-def _elsewhere(name: str) -> Iterator[Result]:
+def _elsewhere(place: str, *arguments: str) -> Iterator[Result]:
     """Run a benchmark of another module, imported only then: every process that ``simulating`` starts imports this."""
-    from experiments.measure import report_speed, sweep_speed, training_speed
-
-    if name.startswith("train_"):
-        return training_speed.training(name.removeprefix("train_"))
-    return {"evaluate": report_speed.judging, "compare": report_speed.comparing, "sweep": sweep_speed.sweeping}[name]()
+    results: Iterator[Result] = imported(f"experiments.measure.{place}")(*arguments)
+    return results
 
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
@@ -186,23 +169,21 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "store": store,
     "augment": augmentation,
     "draw": drawing,
-    "train_cnn_lstm": partial(_elsewhere, "train_cnn_lstm"),
-    "train_resnet50": partial(_elsewhere, "train_resnet50"),
+    "train_cnn_lstm": partial(_elsewhere, "training_speed:training", "cnn_lstm"),
+    "train_resnet50": partial(_elsewhere, "training_speed:training", "resnet50"),
     "simulate": simulating,
     "explain": explaining,
-    "evaluate": partial(_elsewhere, "evaluate"),
-    "compare": partial(_elsewhere, "compare"),
+    "evaluate": partial(_elsewhere, "report_speed:judging"),
+    "compare": partial(_elsewhere, "report_speed:comparing"),
     "prepare": preparing,
-    "videos": videos,
-    "sweep": partial(_elsewhere, "sweep"),
+    "videos": partial(_elsewhere, "video_speed:filmed"),
+    "sweep": partial(_elsewhere, "training_speed:sweeping"),
 }
 
 
 def main(names: Sequence[str]) -> int:
-    """Run the named benchmarks (all by default), print the table and write :data:`OUT`.
-
-    The exit code is 1 where a limit was missed, 2 for an unknown name.
-    """
+    """Run the named benchmarks (all by default), print the table and write :data:`OUT`; the exit code is 1 where a
+    limit was missed, 2 for an unknown name."""
     import torch
 
     from fer_id.runs.description import machine

@@ -126,18 +126,14 @@ def _summary(cohorts: list[Subgroups], policy: Policy) -> Detected:
     claimed = {column: sum(gap.verdict == GAP for gap in drawn) for column, drawn in of_column.items()}
     claimed[ANY] = sum(any(gap.verdict == GAP for gap in cohort.values()) for cohort in gaps)
     sizes = {column: [gap.gap for gap in drawn if gap.gap] for column, drawn in of_column.items()}
-    refused = sum(any("severity" in reason for reason in _refusals(cohort, policy)) for cohort in cohorts)
+    judged = [Metrics(provenance="simulated", subgroups=cohort) for cohort in cohorts]
+    refusals = [[*group_reasons(metrics, policy), *gap_reasons(metrics, policy)] for metrics in judged]
+    refused = sum(any("severity" in reason for reason in reasons) for reasons in refusals)
     return {
         "claimed": {column: _share(count, len(cohorts)) for column, count in claimed.items()},
         "mean_gap": {column: float(np.mean(values)) for column, values in sizes.items() if values},
         "refused": _share(refused, len(cohorts)),
     }
-
-
-def _refusals(subgroups: Subgroups, policy: Policy) -> list[str]:
-    """Return the release gate's reasons for refusal that concern groups."""
-    metrics = Metrics(provenance="simulated", subgroups=subgroups)
-    return [*group_reasons(metrics, policy), *gap_reasons(metrics, policy)]
 
 
 def _subgroups(stills: Stills, domain: DomainConfig, trained: TrainedModel) -> Subgroups:

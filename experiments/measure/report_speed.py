@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -102,14 +101,6 @@ def _answered(table: pd.DataFrame, logits: Floats) -> pd.DataFrame:
     return table.assign(**columns)
 
 
-class _Study(NamedTuple):
-    """What the trials of a study have in common: the clips that they answer, epochs, group columns of the metrics."""
-
-    clips: pd.DataFrame
-    epochs: int
-    groups: Breakdown
-
-
 def made_up_study(
     path: Path,
     *,
@@ -120,17 +111,10 @@ def made_up_study(
     lost: int = 2,
     groups: Breakdown = ALL_GROUPS,
 ) -> Path:
-    """Write the folder of a sweep: finished trials with predictions of the same clips.
+    """Write the folder of a sweep: finished trials with predictions of the same clips, and each ``lost`` failed and
+    stopped ones. Inner validation has a fifth as many clips as the test, ``groups`` are in each trial's metrics.
 
     The quality of a trial depends on its learning rate, dropout and model; a quarter of the children is harder.
-
-    Args:
-        path: the folder to write.
-        runs: number of finished trials.
-        clips, subjects: test clips and subjects of each trial; inner validation has a fifth as many clips.
-        epochs: number of lines of each ``metrics.jsonl``.
-        lost: number of failed trials, and of stopped trials.
-        groups: group columns of each trial's metrics.
     """
     rng, size = np.random.default_rng(0), clips + clips // 5
     columns = {name: rng.choice(values, subjects) for name, values in GROUPS.items()}
@@ -138,7 +122,6 @@ def made_up_study(
     # Inner validation has other children than the test.
     table = _clips(subject + subjects * inner, truth, np.where(inner, "validation", "test"), "holdout")
     table = table.assign(flagged=False, **{name: values[subject] for name, values in columns.items()})
-    study = _Study(table, epochs, groups)
     noise = rng.normal(size=(size, len(TARGET)))
     noise[np.arange(size), truth] += np.where(rng.random(subjects) < 0.25, -0.7, 0.0)[subject]
     objective = {"name": "val/macro_f1", "goal": "maximize"}
@@ -149,8 +132,10 @@ def made_up_study(
         if number < runs:
             logits = noise + rng.normal(scale=0.5, size=noise.shape)
             logits[np.arange(size), truth] += skill
-            best = _write_trial(ledger.folder_of(trial), chosen, study, logits, rng)
-            ended = replace(trial, status=FINISHED, objective=best, epochs=epochs, seconds=60.0)
+            answered = _answered(table, logits)
+            curve = _validation_curve(answered, epochs, rng)
+            _write_trial(ledger.folder_of(trial), chosen, answered, curve, groups)
+            ended = replace(trial, status=FINISHED, objective=max(curve), epochs=epochs, seconds=60.0)
         elif number < runs + lost:
             ended = replace(trial, status=FAILED, epochs=1, seconds=3.0, reason="out of memory")
         else:
@@ -163,22 +148,24 @@ def _choose(rng: np.random.Generator) -> tuple[dict[str, Value], float]:
     """Return the parameters of a trial, and its skill: the gain in the logit of the true class."""
     lr, dropout = float(f"{10 ** rng.uniform(-4.5, -2):.3g}"), float(rng.choice([0.0, 0.2, 0.5]))
     model, occlusion = str(rng.choice(list(COST))), float(rng.choice([0.0, 0.2]))
-    chosen: dict[str, Value] = {
-        "optim.lr": lr,
-        "model.dropout": dropout,
-        "model.name": model,
-        "augment.occlusion": occlusion,
-    }
+    chosen: dict[str, Value] = {"optim.lr": lr, "model.dropout": dropout, "model.name": model}
     skill = 1.4 - 0.5 * (np.log10(lr) + 3.1) ** 2 - 0.4 * abs(dropout - 0.2) + 0.3 * (model == "cnn_lstm")
-    return chosen, float(skill)
+    return chosen | {"augment.occlusion": occlusion}, float(skill)
+
+
+def _validation_curve(table: pd.DataFrame, epochs: int, rng: np.random.Generator) -> list[float]:
+    """Return a rising score of each epoch, near the accuracy of the inner validation in the end."""
+    right = (table["predicted"] == table["label"])[table["split"] == "validation"]
+    rise = right.mean() * (1 - np.exp(-np.arange(1, epochs + 1) / 4)) + rng.normal(0, 0.01, epochs)
+    return [float(value) for value in rise]
 
 
 def _write_trial(
-    path: Path, chosen: dict[str, Value], study: _Study, logits: Floats, rng: np.random.Generator
-) -> float:
-    """Write a finished run and return its best inner-validation macro-F1."""
+    path: Path, chosen: dict[str, Value], table: pd.DataFrame, curve: Sequence[float], groups: Breakdown
+) -> None:
+    """Write a finished run with the predictions of a table, and a curve of inner-validation macro-F1."""
     config = plain(TrainConfig())
-    for key, value in (chosen | {"trainer.max_epochs": study.epochs}).items():
+    for key, value in (chosen | {"trainer.max_epochs": len(curve)}).items():
         section, name = key.split(".")
         config[section][name] = value
     config["name"] = f"{path.parent.name}/{path.name}"
@@ -189,18 +176,14 @@ def _write_trial(
         store=STORE,
         cost=Cost(parameters=parameters, multiply_adds_per_clip=multiply_adds),
         precision="32",
-        seconds=3.0 * study.epochs,
+        seconds=3.0 * len(curve),
         peak_memory_bytes=4 * parameters + 10**9,
     )
-    table = _answered(study.clips, logits)
     metrics = compute_metrics(table, TARGET, "synthetic")
-    subgroups, _ = compute_subgroups(table, TARGET, study.groups)
-    right = (table["predicted"] == table["label"])[table["split"] == "validation"]
-    rise = right.mean() * (1 - np.exp(-np.arange(1, study.epochs + 1) / 4)) + rng.normal(0, 0.01, study.epochs)
-    lines = [{"epoch": epoch, "step": 10 * epoch, "val/macro_f1": float(value)} for epoch, value in enumerate(rise)]
+    subgroups, _ = compute_subgroups(table, TARGET, groups)
+    lines = [{"epoch": epoch, "step": 10 * epoch, "val/macro_f1": value} for epoch, value in enumerate(curve)]
     run = RunDir.create(path, config, job)
     run.write_predictions(table)
     run.write_metrics(metrics.model_copy(update={"subgroups": subgroups}))
     atomic_write_text(run.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     run.finish()
-    return float(rise.max())

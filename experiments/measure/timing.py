@@ -9,8 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from fer_id.errors import FerIdError
+
+SHARED = Path(os.environ.get("FER_ID_SHARED") or Path(__file__).resolve().parents[3] / "shared" / "data")
+"""Folder of the real datasets, if present."""
 
 
 @dataclass(frozen=True)

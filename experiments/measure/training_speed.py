@@ -1,23 +1,27 @@
-"""Throughput of ``fer-id train`` beside a bare loop: forward, backward, optimiser step, on tensors in memory."""
+"""Throughput of ``fer-id train`` beside a bare loop (forward, backward, optimiser step, on tensors in memory); overhead
+of a sweep over running its trials by hand, and speed-up by running two trials at a time."""
 
 from __future__ import annotations
 
 import copy
+import shlex
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import yaml
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from experiments.config import TrainConfig
-from experiments.measure.timing import Result, span
+from experiments.measure.timing import Result, command_seconds, span
 from experiments.settings.loading import load, plain
+from experiments.sweeping.ledger import Ledger
 from experiments.training.numerics import settled
 from experiments.training.setup import make_model, make_task, open_data
 from experiments.training.trainer import device, make_trainer, make_wandb_logger, quiet
@@ -45,6 +49,13 @@ ROUNDS = {"cnn_lstm": (5, 8), "resnet50": (8, 12)}
 
 LENGTH = {"cnn_lstm": 10, "resnet50": 1}  # frames per clip
 
+EPOCHS = 70  # epochs of a trial: about a minute on one core
+
+TRIAL = (
+    *("data=synthetic", "protocol=holdout", "recipe=demo", "model=conv4", "model.widths=[16,32,64,128]"),
+    *("data.frames=frame", "trainer.precision=32", "trainer.memory_format=channels_last", "trainer.accelerator=cpu"),
+)
+
 
 def training(model: str) -> Iterator[Result]:
     """Train a shipped model with the parts of ``fer-id train``, in turns with a bare loop on a copy of the model."""
@@ -53,14 +64,9 @@ def training(model: str) -> Iterator[Result]:
         root, batch_size = Path(folder), 32
         clips = {"train": batch_size * (rounds * (SETTLE + steps) + 1), "validation": 32, "test": 32}
         store = random_store(root / "store", clips, length=LENGTH[model])
-        config = load(
-            TrainConfig,
-            [
-                *("data=synthetic", f"model={model}", "recipe=paper", "protocol=official", "trainer.max_epochs=1"),
-                *(f"batch_size={batch_size}", f"data.store={store}", f"runs.root={root}/runs", "name=bench/race"),
-                "logging.wandb=offline",
-            ],
-        )
+        words = ["data=synthetic", f"model={model}", "recipe=paper", "protocol=official", "trainer.max_epochs=1"]
+        words += [f"batch_size={batch_size}", f"data.store={store}", f"runs.root={root}/runs", "name=bench/race"]
+        config = load(TrainConfig, [*words, "logging.wandb=offline"])
         quiet()
         data, path = open_data(config, None), root / "runs" / "bench" / "race"
         config = settled(config, path, data)
@@ -81,6 +87,48 @@ def training(model: str) -> Iterator[Result]:
     )
     name = f"train {model}: fer-id train over a bare loop"
     yield Result(name, statistics.median(ratios), "ratio", 0.90, at_least=True, note=note)
+
+
+def sweeping() -> Iterator[Result]:
+    """Measure two trials of a minute: by hand before and after a sweep, in it, and side by side; one thread each."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        _command(["synth", f"out={root / 'store'}", "subjects=12", "seed=7"])
+        file = root / "race.yaml"
+        file.write_text(yaml.safe_dump(_race(root / "store")))
+        # One epoch, to obtain the recorded commands that are then run by hand.
+        _command(["sweep", "run", str(file), f"runs.root={root}/plan", "trainer.max_epochs=1", "concurrent=1"])
+        trials = Ledger.open(root / "plan" / "race").trials.values()
+        commands = [str(RunDir(root / "plan" / "race" / trial.job).job().command) for trial in trials]
+        before = _by_hand(commands[0], root)
+        alone = _command(["sweep", "run", str(file), f"runs.root={root}/alone", "concurrent=1"])
+        after = _by_hand(commands[1], root)
+        together = _command(["sweep", "run", str(file), f"runs.root={root}/together", "concurrent=2"])
+    note = f"{alone:.0f} s against {before:.0f} + {after:.0f} s"
+    yield Result("sweep over its trials by hand", alone / (before + after), "ratio", 1.10, note=note)
+    note = f"{together:.0f} s against {alone:.0f} s, both with the start of the sweep"
+    yield Result("two trials side by side", together / alone, "ratio", 0.65, note=note)
+
+
+def _race(store: Path) -> dict[str, object]:
+    command = ["fer-id", "train", *TRIAL, f"data.store={store}", f"trainer.max_epochs={EPOCHS}", "${args_no_hyphens}"]
+    return {
+        "name": "race",
+        "command": command,
+        "method": "grid",
+        "metric": {"name": "val/macro_f1", "goal": "maximize"},
+        "parameters": {"optim.lr": {"values": [0.001, 0.002]}},
+    }
+
+
+def _by_hand(command: str, root: Path) -> float:
+    changed = {"runs.root": f"{root}/hand", "trainer.max_epochs": str(EPOCHS)}
+    pairs = [(word, word.partition("=")[0]) for word in shlex.split(command)[1:]]
+    return _command([f"{key}={changed[key]}" if key in changed else word for word, key in pairs])
+
+
+def _command(words: Sequence[str]) -> float:
+    return command_seconds(words, OMP_NUM_THREADS="1", WANDB_MODE="disabled")
 
 
 class Turns(pl.Callback):

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 
-from experiments.online.config import WandbConfig
 from experiments.sweeping.parameters import FLOAT, Parameter
-from experiments.sweeping.plan import Plan, read_plan
-from experiments.sweeping.spec import ARGUMENTS, find
+from experiments.sweeping.plan import Plan
+from experiments.sweeping.spec import ARGUMENTS
 from fer_id.errors import ConfigError
 from fer_id.loggers.disclosure import PRIVATE_KEYS, holds_place
 from fer_id.loggers.server import asking, require_server
@@ -28,24 +28,21 @@ OF_SERVER = ("description", "early_terminate", "run_cap")
 """Parts of the sweep file that the server gets unchanged."""
 
 
-def work(config: WandbConfig) -> str:
-    """Register a sweep, unless ``config.id`` names a registered one, and run the server's trials to the end. Returns
-    the folder of the trials and the sweep's identity as text. Raises ConfigError where the sweep file is faulty or its
-    sweep must not be led by a server, and OnlineError: no API key, no network, or the server refuses."""
-    logged = [f"logging.project={config.project}", "logging.wandb=online"]
-    logged += [f"logging.entity={config.entity}"] if config.entity else []
-    plan = read_plan(find(str(config.target)), None, config.root, (*config.overrides, *logged))
+def work(plan: Plan, sweep: str, identity: str | None, project: str, entity: str | None, count: int | None) -> str:
+    """Register a sweep (its name or file), unless ``identity`` is that of a registered one, and run the server's trials
+    to the end, at most ``count``. Returns the folder of the trials and the sweep's identity as text. Raises ConfigError
+    where the sweep must not be led by a server, and OnlineError: no API key, no network, or the server refuses."""
     registration = registered(plan)
     require_server()
     import wandb
 
     with asking():
-        identity = config.id or wandb.sweep(registration, entity=config.entity, project=config.project)
-        say(f"on other machines: fer-id wandb sweep {config.target} id={identity}")
+        identity = identity or wandb.sweep(registration, entity=entity, project=project)
+        say(f"on other machines: fer-id wandb sweep {sweep} id={identity}")
         os.environ["WANDB_DIR"] = str(plan.folder.resolve())  # the agent writes the parameters of its trials there
         plan.folder.mkdir(parents=True, exist_ok=True)
         with hidden_host():
-            make_agent(plan, identity, config).run()
+            make_agent(plan, identity, project, entity, count).run()
     return f"trials: {plan.folder}, sweep {identity}"
 
 
@@ -103,7 +100,7 @@ def trial_command(plan: Plan, run_id: str, parameters: Mapping[str, Any]) -> lis
     return [sys.executable, "-m", "experiments.cli", plan.sweep.verb, *plan.arguments(values, run_id)]
 
 
-def make_agent(plan: Plan, identity: str, config: WandbConfig) -> Any:
+def make_agent(plan: Plan, identity: str, project: str, entity: str | None, count: int | None) -> Any:
     """Return W&B's agent for a sweep on the server, ``[entity/][project/]id``, with the command of this machine."""
     import multiprocessing
 
@@ -120,21 +117,14 @@ def make_agent(plan: Plan, identity: str, config: WandbConfig) -> Any:
 
     *where, name = identity.split("/")
     os.environ["WANDB_SWEEP_ID"] = name
-    os.environ["WANDB_PROJECT"] = where[-1] if where else config.project
-    if entity := (where[0] if len(where) == 2 else config.entity):
+    os.environ["WANDB_PROJECT"] = where[-1] if where else project
+    if entity := (where[0] if len(where) == 2 else entity):
         os.environ["WANDB_ENTITY"] = entity
-    return LocalAgent(wandb.Api(), multiprocessing.Queue(), sweep_id=name, count=config.count)
+    return LocalAgent(wandb.Api(), multiprocessing.Queue(), sweep_id=name, count=count)
 
 
-@contextmanager
-def hidden_host() -> Iterator[None]:
-    """Replace the host's name in the block, with which W&B's agent registers."""
-    from wandb import wandb_agent as module
+def hidden_host() -> AbstractContextManager[object]:
+    """Return a context that replaces the host's name, with which W&B's agent registers."""
+    from wandb import wandb_agent
 
-    agent: Any = module
-    real = agent.socket
-    agent.socket = SimpleNamespace(gethostname=lambda: "hidden")
-    try:
-        yield
-    finally:
-        agent.socket = real
+    return patch.object(wandb_agent, "socket", SimpleNamespace(gethostname=lambda: "hidden"))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.sweeping.parameters import recorded_key
 from experiments.sweeping.spec import SWEEPS, Sweep, read_sweep
 from fer_id.extras import require_extra
 from fer_id.labels import TARGET
@@ -104,7 +105,7 @@ def _sweep(wr: Any, sweep: Sweep) -> list[Any]:
         pinned_columns=_columns("provenance", sweep.metric, "val/best_epoch"),
     )
     columns = [
-        wr.ParallelCoordinatesPlotColumn(metric=wr.Config(_setting(parameter.key)), log=parameter.log or None)
+        wr.ParallelCoordinatesPlotColumn(metric=wr.Config(recorded_key(parameter.key)), log=parameter.log or None)
         for parameter in sweep.parameters
     ]
     columns.append(wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(sweep.metric)))
@@ -115,11 +116,6 @@ def _sweep(wr: Any, sweep: Sweep) -> list[Any]:
         _curve(wr, sweep.metric, [sweep.metric], width=HALF),
     ]
     return [wr.H1(f"Sweep {sweep.name}"), wr.PanelGrid(runsets=[runs], panels=panels)]
-
-
-def _setting(key: str) -> str:
-    """Return a parameter's key in the logged configuration; that of a selector such as ``model`` is ``model.name``."""
-    return f"{key}.name" if key in ("data", "model", "protocol") else key
 
 
 def _curve(wr: Any, title: str, names: Sequence[str], *, groupby: str | None = None, width: int = 8) -> Any:

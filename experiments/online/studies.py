@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from experiments.online.config import WandbConfig
 from experiments.sweeping.ledger import FINISHED, Ledger, place
 from fer_id.errors import RunError
 from fer_id.runs.run_dir import RunDir
@@ -21,24 +19,6 @@ PLACE = "configurations"
 """Folder in a study that holds the mirrors of its configurations."""
 
 NOTE = "mean over folds of their inner validation; no fold chose by it"
-
-
-class Configuration(NamedTuple):
-    """A configuration that every fold of a study trained to the end: its job, and its runs by fold."""
-
-    job: str
-    runs: tuple[RunDir, ...]
-
-
-def log_study(config: WandbConfig) -> str:
-    """Log the configurations of a study to W&B, again where they were logged before; return a text on the result."""
-    folder = Path(str(config.target))
-    count = log_configurations(folder, mode=config.wandb, project=config.project, entity=config.entity)
-    if count:
-        return f"{count} configurations of {folder}, each over all its folds; offline ones go to W&B by `wandb sync`"
-    return (
-        f"{folder}: nothing to add; no configuration was trained by several folds, and each trial has its own W&B run"
-    )
 
 
 def log_configurations(folder: Path, *, mode: str, project: str, entity: str | None) -> int:
@@ -67,9 +47,9 @@ def log_configurations(folder: Path, *, mode: str, project: str, entity: str | N
     return len(complete)
 
 
-def configurations(folder: Path) -> Iterator[Configuration]:
-    """Yield the configurations that every fold of a study finished; none for a single split. A configuration with a
-    removed or quarantined run is left out."""
+def configurations(folder: Path) -> Iterator[tuple[str, list[RunDir]]]:
+    """Yield the job of each configuration that every fold of a study finished, and its runs; none for a single split. A
+    configuration with a removed or quarantined run is left out."""
     trials = Ledger.open(folder).trials.values()
     folds = sorted({trial.fold for trial in trials if trial.fold is not None})
     by_job: dict[str, set[str]] = defaultdict(set)
@@ -77,9 +57,9 @@ def configurations(folder: Path) -> Iterator[Configuration]:
         if trial.fold is not None and trial.status == FINISHED:
             by_job[trial.job].add(trial.fold)
     for job, finished in by_job.items():
-        runs = tuple(RunDir(folder / place(fold, job)) for fold in folds)
+        runs = [RunDir(folder / place(fold, job)) for fold in folds]
         if len(finished) == len(folds) > 1 and all(map(_can_be_read, runs)):
-            yield Configuration(job, runs)
+            yield job, runs
 
 
 def _can_be_read(run: RunDir) -> bool:

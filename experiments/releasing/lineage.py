@@ -105,7 +105,9 @@ def _contradictions(run: RunDir) -> Iterator[str]:
     except FerIdError as problem:
         yield f"the numbers of {run.path} cannot be computed again: {problem}"
         return
-    if other := sorted(_contradicted(recorded.model_dump(exclude_unset=True), computed.model_dump(exclude_unset=True))):
+    if other := sorted(
+        contradicted_values(recorded.model_dump(exclude_unset=True), computed.model_dump(exclude_unset=True))
+    ):
         yield (
             f"{run.path / 'metrics.json'} is not what its predictions give ({', '.join(other[:5])}"
             f"{f' and {len(other) - 5} more' if len(other) > 5 else ''}): it was changed, or an older version wrote "
@@ -121,14 +123,14 @@ def _breakdown(subgroups: Subgroups) -> Breakdown:
     return Breakdown(alone, pairs, subgroups.min_subjects or Breakdown.min_subjects)
 
 
-def _contradicted(recorded: Any, computed: Any, name: str = "") -> Iterator[str]:
+def contradicted_values(recorded: Any, computed: Any, name: str = "") -> Iterator[str]:
     """Yield the dotted names of values that are in both and differ."""
     if isinstance(recorded, dict) and isinstance(computed, dict):
         for key in recorded.keys() & computed.keys():
-            yield from _contradicted(recorded[key], computed[key], f"{name}.{key}" if name else key)
+            yield from contradicted_values(recorded[key], computed[key], f"{name}.{key}" if name else key)
     elif isinstance(recorded, list) and isinstance(computed, list) and len(recorded) == len(computed):
         for number, pair in enumerate(zip(recorded, computed, strict=True)):
-            yield from _contradicted(*pair, f"{name}.{number}")
+            yield from contradicted_values(*pair, f"{name}.{number}")
     elif isinstance(recorded, float) and isinstance(computed, float):
         if not math.isclose(recorded, computed, rel_tol=1e-6, abs_tol=1e-9):
             yield name

@@ -152,13 +152,7 @@ def _reproduced(
     table = table[(table["split"] == "test") & table["predicted"].notna()].set_index("clip_id")
     judged = "bf16" if record.config["trainer"]["precision"] == "bf16" else "32"
     known = [(name, clip) for name, clip in clips if name in table.index]
-    apart: Reproduced = {
-        "clips": len(known),
-        "mean_difference": None,
-        "max_difference": None,
-        "precision": "32",
-        "judged_in": judged,
-    }
+    apart = Reproduced(clips=len(known), mean_difference=None, max_difference=None, precision="32", judged_in=judged)
     if not known:
         return apart
     with torch.inference_mode():

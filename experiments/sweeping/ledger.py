@@ -19,6 +19,7 @@ from fer_id.shapes import Count, Number, Text, record
 
 FORMAT = 1
 SETTINGS, TRIALS = "sweep.json", "trials.jsonl"
+SELECTED = "selected"  # folder of the cross-validation of the folds' winners
 STATUSES = SUGGESTED, FINISHED, STOPPED, FAILED = "suggested", "done", "stopped", "failed"
 RUNNING, INTERRUPTED, OVER = "running", "interrupted", "finished"
 
@@ -38,22 +39,15 @@ class SettingsFile(BaseModel):
 
 @dataclass(frozen=True)
 class Trial:
-    """A configuration in an outer fold (None: a single split), and its outcome.
+    """A configuration in an outer fold (None: a single split), with the values chosen by the search, and its outcome:
+    ``suggested`` (begun or about to), ``done``, ``stopped`` (early, by ASHA), ``failed``."""
 
-    Attributes:
-        number: counted from 1 within the fold.
-        job: hash of the resolved configuration; empty where it does not resolve.
-        parameters: the values chosen by the search.
-        status: ``suggested`` (begun or about to), ``done``, ``stopped`` (early, by ASHA), ``failed``.
-        objective: the best epoch's value on inner validation; None where the trial has none.
-    """
-
-    number: Count
+    number: Count  # from 1 within the fold
     fold: Text | None
-    job: Text
+    job: Text  # hash of the resolved configuration; empty where it does not resolve
     parameters: dict[str, Value]
     status: Annotated[str, Field(pattern=f"^({'|'.join(STATUSES)})$")] = SUGGESTED
-    objective: Number | None = None
+    objective: Number | None = None  # the best epoch's value on inner validation; None where the trial has none
     epochs: Count | None = None
     seconds: Number | None = None
     reason: Text | None = None

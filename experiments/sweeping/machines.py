@@ -39,7 +39,6 @@ OF_WORKERS = {
 LONGEST = 36
 """Maximum length of the path of Ray's socket folder in characters: a socket's whole path may have 107."""
 
-
 RUN, RESUME = "run", "resume"
 
 
@@ -91,11 +90,9 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class Machines:
-    """Resources of a sweep: the total of all machines, the number of trials that run at a time, GPUs per trial, and a
-    temporary folder for Ray's own files, visible to every machine."""
+    """Resources of a sweep: the number of trials that run at a time, GPUs per trial, and a temporary folder for Ray's
+    own files, visible to every machine."""
 
-    cpus: int
-    gpus: float
     concurrent: int
     gpus_each: float
     storage: Path
@@ -130,7 +127,7 @@ def fitting(config: SweepConfig, resources: Mapping[str, float], storage: Path) 
     if share > all_gpus:
         raise ConfigError(f"gpus={share:g}: there are {all_gpus:g} to train on; no trial would ever begin")
     fit = int(all_cpus // cpus) if not share else min(int(all_cpus // cpus), int(all_gpus / share + 1e-9))
-    return Machines(int(all_cpus), all_gpus, min(fit, config.concurrent or fit), share, storage)
+    return Machines(min(fit, config.concurrent or fit), share, storage)
 
 
 def _start(ray: Any, address: str | None, folder: Path) -> None:

@@ -99,6 +99,11 @@ def value_text(value: Value) -> str:
     return str(list(value) if isinstance(value, tuple) else value)
 
 
+def recorded_key(key: str) -> str:
+    """Return the key under which a run's configuration holds a parameter: ``model.name`` for the selector ``model``."""
+    return f"{key}.name" if key in ("data", "model", "protocol") else key
+
+
 def _parameter(key: str, spec: Any, mistakes: list[str]) -> Parameter:
     """Return a parameter; raise ValueError for a mistake that leaves nothing to check, and add the others to a list."""
     if not isinstance(spec, Mapping):

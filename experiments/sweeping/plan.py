@@ -8,7 +8,6 @@ from pathlib import Path
 
 from experiments.config import AdaptConfig, TrainConfig
 from experiments.settings.loading import load, plain
-from experiments.sweeping.ledger import place
 from experiments.sweeping.parameters import Value, text
 from experiments.sweeping.spec import FORMAT, GRID, OBJECTIVES, VERBS, Sweep, look_at
 from fer_id.errors import ConfigError, Problems
@@ -62,10 +61,6 @@ class Plan:
     def job(self, parameters: Mapping[str, Value]) -> str:
         """Return the job of a trial: the hash of its resolved configuration; raise as :meth:`resolve`."""
         return job_hash(plain(self.resolve(parameters)))
-
-    def path(self, fold: str | None, job: str) -> Path:
-        """Return the folder (RunDir) of a trial."""
-        return self.folder / place(fold, job)
 
     def first(self) -> dict[str, Value]:
         """Return the first value of every parameter."""
@@ -155,5 +150,4 @@ def _key(argument: str) -> str:
 
 def _within(key: str, sections: Sequence[str]) -> bool:
     """Return whether a key is in ``sections`` or lies within one of them (the selector ``data`` is no section)."""
-    selectors = ("data",)
-    return any(key == section or (section not in selectors and key.startswith(f"{section}.")) for section in sections)
+    return any(key == section or (section != "data" and key.startswith(f"{section}.")) for section in sections)

@@ -8,13 +8,12 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pandas as pd
 
 from experiments.config import RunsConfig
 from experiments.settings.loading import plain, read
-from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Trial, place
+from experiments.sweeping.ledger import FAILED, FINISHED, SELECTED, STOPPED, Trial, place
 from experiments.sweeping.parameters import CHOICE, Value, text, value_text
 from experiments.sweeping.plan import SCHEMAS
 from experiments.sweeping.study import Study
@@ -31,7 +30,6 @@ from fer_id.progress import say
 from fer_id.reporting.sweep_figures import Axis, draw_sweep
 from fer_id.runs.run_dir import RunDir
 
-SELECTED = "selected"
 LEFT_OUT = ("wandb", "explain", LOG, ".lock")
 """Files of a winning trial that the selected run does not take over: its W&B mirror, its explanations, its log."""
 
@@ -52,7 +50,7 @@ def table(study: Study, provenance: str) -> pd.DataFrame:
             **{f"param:{key}": value_text(value) for key, value in trial.parameters.items()},
             "provenance": provenance,
             "job": trial.job,
-            "run": str(study.plan.path(trial.fold, trial.job)) if trial.job else None,
+            "run": str(study.ledger.folder_of(trial)) if trial.job else None,
             "reason": trial.reason,
         }
         for trial in _trials(study)
@@ -102,7 +100,7 @@ def _by_rank(study: Study) -> list[str]:
     if not ranked:
         return ["no trial finished"]
     best = ranked[0]
-    path = study.plan.path(None, best.job)
+    path = study.ledger.folder_of(best)
     return [
         *_rows(ranked[:SHOWN], study),
         f"best: {path}  (its page: {path / 'report.html'})",
@@ -144,7 +142,7 @@ def require_whole(study: Study, text: str) -> None:
         return
     lines = []
     for trial in failed[:20]:
-        log = f" ({study.plan.path(trial.fold, trial.job) / LOG})" if trial.job else ""
+        log = f" ({study.ledger.folder_of(trial) / LOG})" if trial.job else ""
         lines.append(f"  - {trial.title}: {trial.why}{log}")
     if len(failed) > 20:
         lines.append(f"  ... and {len(failed) - 20} more")
@@ -173,7 +171,7 @@ def select(study: Study) -> RunDir | None:
         return run
     shutil.rmtree(path, ignore_errors=True)  # made from other trials, or incomplete
     plan = study.plan
-    runs = {fold: RunDir(plan.path(fold, trial.job)) for fold, trial in chosen.items()}
+    runs = {fold: RunDir(study.ledger.folder_of(trial)) for fold, trial in chosen.items()}
     configs = {fold: read(SCHEMAS[plan.sweep.verb], run.path / "config.yaml") for fold, run in runs.items()}
     usual = Counter(trial.job for trial in chosen.values()).most_common(1)[0][0]
     fold = next(fold for fold, trial in chosen.items() if trial.job == usual)
@@ -183,20 +181,17 @@ def select(study: Study) -> RunDir | None:
     starts = [open_parent(configs[fold.name], data, fold) for fold in data.folds]
     job = describe_job(config, data, data.folds, starts, open_sources(config, starts))
     with RunDir.claim(path, plain(config), job.model_copy(update={"selected": record})) as parent:
-        folds = [_linked(runs[fold.name], path / "folds" / fold.name) for fold in data.folds]
+        folds = [RunDir(path / "folds" / fold.name) for fold in data.folds]
+        for to in folds:
+            ignored = shutil.ignore_patterns(*LEFT_OUT)
+            shutil.copytree(runs[to.path.name].path, to.path, ignore=ignored, copy_function=_link)
         pool_folds(config, parent, folds, data)
         return parent
 
 
-def _linked(run: RunDir, to: Path) -> RunDir:
-    """Link a run's files into another folder (copy them where the disk has no hard links). Files of runs are replaced,
-    never changed, so neither folder is affected by changes to the other."""
-    ignore = shutil.ignore_patterns(*LEFT_OUT)
-    shutil.copytree(run.path, to, ignore=ignore, copy_function=_link)
-    return RunDir(to)
-
-
 def _link(source: str, to: str) -> None:
+    """Link a run's file into another folder, or copy it where the disk has no hard links. Files of runs are replaced,
+    never changed, so neither folder is affected by changes to the other."""
     try:
         os.link(source, to)
     except OSError:

@@ -43,24 +43,16 @@ class Stopping:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Content of a sweep file.
+    """Content of a sweep file."""
 
-    Attributes:
-        name: default name of the study.
-        verb, base: command of all trials: ``train`` or ``adapt``, and their common settings (``key=value``).
-        metric: the objective, a key of :data:`OBJECTIVES`.
-        stopping: early stopping; None: every trial runs to its end.
-        run_cap: maximum number of configurations; None: the whole grid.
-    """
-
-    name: str
-    verb: str
-    base: tuple[str, ...]
+    name: str  # default name of the study
+    verb: str  # ``train`` or ``adapt``
+    base: tuple[str, ...]  # settings common to all trials, ``key=value``
     method: str
-    metric: str
+    metric: str  # the objective, a key of :data:`OBJECTIVES`
     parameters: tuple[Parameter, ...]
-    stopping: Stopping | None
-    run_cap: int | None
+    stopping: Stopping | None  # None: every trial runs to its end
+    run_cap: int | None  # configurations at most; None: the whole grid
     text: str
 
     @property

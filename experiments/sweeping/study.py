@@ -37,22 +37,19 @@ class Study:
 
     def _is_left(self, trial: Trial) -> bool:
         """Return whether the trial is to be trained: interrupted, failed, or its run missing or incomplete."""
-        gone = trial.status == FINISHED and not RunDir(self.plan.path(trial.fold, trial.job)).done
+        gone = trial.status == FINISHED and not RunDir(self.ledger.folder_of(trial)).done
         return gone or not trial.is_over
 
     def curves(self, fold: str | None) -> dict[int, list[float]]:
-        """Return the objective at each inner validation of the ended trials of a fold, by trial number.
-
-        A trial whose curve cannot be read is left out: the ledger has its objective, and early stopping can do without.
-        """
+        """Return the objective at each inner validation of the ended trials of a fold, by trial number. A trial whose
+        curve cannot be read is left out: the ledger has its objective, and early stopping can do without."""
         ended = [trial for trial in self.ledger.of(fold) if trial.status in (FINISHED, STOPPED)]
-        curves = {trial.number: self._curve(trial) for trial in ended}
-        return {number: curve for number, curve in curves.items() if curve is not None}
+        return {trial.number: curve for trial in ended if (curve := self._curve(trial)) is not None}
 
     def _curve(self, trial: Trial) -> list[float] | None:
         """Return the curve of a trial; None, with one message, where its curve cannot be read."""
         try:
-            return objective_curve(RunDir(self.plan.path(trial.fold, trial.job)), self.plan.sweep.metric)[0]
+            return objective_curve(RunDir(self.ledger.folder_of(trial)), self.plan.sweep.metric)[0]
         except RunError as problem:
             if trial.title not in self._damaged:
                 say(f"{trial.title}: its curve is left out ({problem})")
@@ -132,15 +129,13 @@ class Study:
 
     def stopped(self, trial: Trial) -> Trial:
         """Record a trial that was stopped early, with the curve that its run wrote."""
-        values, epochs = objective_curve(RunDir(self.plan.path(trial.fold, trial.job)), self.plan.sweep.metric)
+        values, epochs = objective_curve(RunDir(self.ledger.folder_of(trial)), self.plan.sweep.metric)
         objective = best(values, self.plan.sweep.metric) if values else None
         return self.over(trial, Outcome(STOPPED, objective, epochs))
 
     def ranked(self, fold: str | None) -> list[Trial]:
-        """Return the finished trials of a fold by inner validation, best first, ties in their order.
-
-        A trial that was stopped early has no predictions, so it has no rank.
-        """
+        """Return the finished trials of a fold by inner validation, best first, ties in their order. A trial that was
+        stopped early has no predictions, so it has no rank."""
         finished = [trial for trial in self.ledger.of(fold) if trial.status == FINISHED and trial.objective is not None]
         sign = -1 if self.plan.sweep.goal == "maximize" else 1
         return sorted(finished, key=lambda trial: sign * (trial.objective or 0.0))

@@ -28,7 +28,7 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: status, objective, epochs, seconds, and the reason of a failure."""
+    """Outcome of a trial: status, objective, epochs, seconds, and the reason of a failure."""
 
     status: str
     objective: float | None = None

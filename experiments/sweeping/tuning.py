@@ -67,7 +67,7 @@ class Suggestions(Searcher):
         arguments = plan.arguments(trial.parameters, place(trial.fold, trial.job))
         if self._threads == 1 and not any(argument.startswith("data.num_workers=") for argument in arguments):
             arguments.append("data.num_workers=0")  # a loader would be a second process on the trial's one core
-        path, verb, metric = str(plan.path(trial.fold, trial.job)), plan.sweep.verb, plan.sweep.metric
+        path, verb, metric = str(self._study.ledger.folder_of(trial)), plan.sweep.verb, plan.sweep.metric
         return asdict(Assignment(trial.fold, verb, tuple(arguments), path, str(Path.cwd()), metric, self._threads))
 
     def on_trial_complete(self, trial_id: str, result: object = None, error: bool = False) -> None:
@@ -81,10 +81,8 @@ class Suggestions(Searcher):
 
 
 class Stopper(FIFOScheduler):
-    """Ray's ASHA, one per outer fold: trials are compared within their fold only.
-
-    The study's ended trials are replayed, so that a resumed study decides as an uninterrupted one.
-    """
+    """Ray's ASHA, one per outer fold: trials are compared within their fold only. The study's ended trials are
+    replayed, so that a resumed study decides as an uninterrupted one."""
 
     def __init__(self, study: Study) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Ray has no types here
@@ -158,7 +156,7 @@ class Bookkeeper(Callback):
         chosen = " ".join(text(key, value) for key, value in trial.parameters.items())
         ending = {FINISHED: "", STOPPED: " (stopped early)"}.get(trial.status)
         if ending is None:
-            log = study.plan.path(trial.fold, trial.job) / LOG
+            log = study.ledger.folder_of(trial) / LOG
             say(f"[{len(study.ended)}{total}] {trial.title} FAILED: {trial.why} ({chosen}; {log})")
             return
         leader = study.leader(trial.fold)

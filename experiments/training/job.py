@@ -27,14 +27,9 @@ def describe_job(
     parents: Sequence[RunDir | None],
     sources: Sequence[FerDataModule] = (),
 ) -> Job:
-    """Return the content of ``job.json`` before the training begins.
-
-    Args:
-        config, data: the resolved configuration, and opened stores.
-        folds: the fold that is trained; for a cross-validation all folds, whose subjects and clips are united.
-        parents: the run that each fold starts from; None for new weights.
-        sources: data of these runs, where the adaptation strategy learns from them again.
-    """
+    """Return the content of ``job.json`` before the training begins: of a fold, or of all folds of a cross-validation,
+    whose subjects and clips are united. ``parents`` are the runs that the folds start from (None: new weights),
+    ``sources`` their data, where the adaptation strategy learns from them again."""
     frames = int(data.clips["length"].max())
     cost = model_cost(config.model, len(data.labels), frames)
     facts = data.describe(folds)

@@ -114,8 +114,7 @@ def _decided(config: TrainConfig, data: FerDataModule, where: torch.device) -> d
         entries = _remembered(path)
         for entry in entries:
             if entry.question == question and supports(entry.precision, where):
-                chosen = f"{entry.precision} {entry.memory_format}"
-                say(f"precision {chosen}: remembered from {entry.timed_on} (delete {path} to measure again)")
+                say(f"precision {_title(entry)}: remembered from {entry.timed_on} (delete {path} to measure again)")
                 return entry.model_dump(include={"precision", "memory_format"})
         best, *others = measure(
             build_model(replace(config.model, pretrained=False, weights=None), len(data.labels)),
@@ -136,7 +135,7 @@ def _decided(config: TrainConfig, data: FerDataModule, where: torch.device) -> d
         return decided
 
 
-def _title(candidate: Numerics) -> str:
+def _title(candidate: Numerics | Decision) -> str:
     return f"{candidate.precision} {candidate.memory_format}"
 
 

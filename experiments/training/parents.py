@@ -22,9 +22,7 @@ FIRST_MAPPING = "mesh-1"
 
 
 def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir | None:
-    """Open the run whose weights a fold starts from; None for new weights.
-
-    Of a cross-validation it is the fold of the same name.
+    """Open the run whose weights a fold starts from (of a cross-validation its fold of that name); None: new weights.
 
     Raises:
         RunError: no such run, not finished, or without this fold or its checkpoint; or a run among its ancestors is

@@ -34,12 +34,7 @@ if TYPE_CHECKING:
 def open_data(config: TrainConfig, fold: str | None, part: int | None = None) -> FerDataModule:
     """Return the data module of the dataset for one fold (None: the first), or for one part of its cross-fitting."""
     data = load_dataset(config.data.name)(
-        config.data,
-        config.protocol,
-        augment=config.augment,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        fold=fold,
+        config.data, config.protocol, augment=config.augment, batch_size=config.batch_size, seed=config.seed, fold=fold
     )
     data.setup()
     require_one_mapping(data.mesh_mappings, landmarks=config.model.landmarks > 0)

@@ -1,4 +1,8 @@
-"""Lightning Trainer of a run: its callbacks, loggers, device and precision."""
+"""Lightning Trainer of a run: its callbacks, loggers, device, precision, and the processes of a distributed training.
+
+In a distributed training (DDP) each process learns from its share of every batch and validates on all inner-validation
+clips. The first process alone writes files, prints messages, and predicts when the training is over.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,16 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
 from experiments.config import TrainConfig
-from experiments.training.distributed import environment
 from fer_id.callbacks.progress_lines import ProgressLines
 from fer_id.callbacks.record import run_callbacks
 from fer_id.callbacks.registry import make_callbacks
@@ -24,6 +30,7 @@ from fer_id.loggers.disclosure import TRIAL
 from fer_id.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
 
@@ -35,10 +42,7 @@ ALWAYS = ("class_metrics", "subgroup_fairness")
 
 
 def make_trainer(
-    config: TrainConfig,
-    run: RunDir,
-    loggers: Sequence[Logger],
-    watchers: Sequence[Callback] = (),
+    config: TrainConfig, run: RunDir, loggers: Sequence[Logger], watchers: Sequence[Callback] = ()
 ) -> pl.Trainer:
     """Return the Trainer with all callbacks that record, save and stop; ``watchers`` run after ``Record``."""
     from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -82,11 +86,9 @@ def make_trainer(
 
 
 def make_wandb_logger(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> PrivateWandbLogger:
-    """Return the W&B logger of a run, named and tagged after it.
-
-    A fold is named by its number, since the name of its folder may be that of the child whom it tests. A training that
-    an agent of a W&B sweep started is a trial of that sweep, whatever ``job_type`` is.
-    """
+    """Return the W&B logger of a run, named and tagged after it: a fold by its number, since the name of its folder may
+    be that of the child whom it tests. A training that an agent of a W&B sweep started is a trial of that sweep,
+    whatever ``job_type`` is."""
     from fer_id.loggers.wandb import PrivateWandbLogger
 
     name = _wandb_name(run.path.relative_to(config.runs.root).parts, data)
@@ -149,11 +151,71 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # This logger names the process that failed, before the other processes are ended.
     logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
-    for text in (
-        "does not have many workers",
-        "number of training batches",
-        "exists and is not empty",
-        "LeafSpec",
-        "sync_dist=True",
-    ):
+    inapplicable = ("does not have many workers", "number of training batches", "exists and is not empty")
+    for text in (*inapplicable, "LeafSpec", "sync_dist=True"):
         warnings.filterwarnings("ignore", f".*{text}.*")
+
+
+def environment(config: TrainConfig) -> ClusterEnvironment:
+    """Return the cluster environment: of torchrun, of srun, or Lightning's own, in which this program starts processes,
+    and always for one process. Raise ConfigError where Lightning cannot use the variables of SLURM."""
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    if config.trainer.processes > 1 and TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    if config.trainer.processes > 1 and _by_srun() and SLURMEnvironment.detect():
+        try:
+            return SLURMEnvironment(auto_requeue=False)  # requeueing overwrites our checkpoint with Lightning's
+        except RuntimeError as problem:
+            raise ConfigError(str(problem)) from None
+    return LightningEnvironment()
+
+
+def _by_srun() -> bool:
+    """Return whether srun started this process; a batch script alone has no job step and starts its own processes."""
+    return "SLURM_STEP_ID" in os.environ
+
+
+def rank(config: TrainConfig) -> int:
+    """Return the rank of this process among the processes of the training; the process of rank 0 leads. Raise
+    ConfigError where the number of processes that were started differs from the configuration."""
+    here, processes = environment(config), config.trainer.processes
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _require_same("torchrun", os.environ["WORLD_SIZE"], config)
+    elif processes > 1 and _by_srun() and "SLURM_NTASKS" in os.environ:
+        _require_same("srun", os.environ["SLURM_NTASKS"], config)
+    if processes == 1:
+        return 0
+    if here.creates_processes_externally and "LOCAL_RANK" not in os.environ:
+        return here.global_rank()
+    return here.node_rank() * config.trainer.devices + here.local_rank()
+
+
+def _require_same(starter: str, started: str, config: TrainConfig) -> None:
+    if int(started) != config.trainer.processes:
+        raise ConfigError(
+            f"{starter} started {started} processes, and trainer.devices={config.trainer.devices} times "
+            f"trainer.num_nodes={config.trainer.num_nodes} is {config.trainer.processes}: let both say the same"
+        )
+
+
+def alone(config: TrainConfig) -> TrainConfig:
+    """Return the configuration for one process: the first process continues alone once the training is over."""
+    return replace(config, trainer=replace(config.trainer, devices=1, num_nodes=1))
+
+
+def leave_group() -> None:
+    """Destroy the process group, if there is one, so that no process waits for another any more."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Discard standard error within the block: the first process prints the same messages; exceptions still pass."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+        yield

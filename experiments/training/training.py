@@ -15,12 +15,11 @@ from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.interrupts import interruptible
 from experiments.settings.loading import plain, usual
-from experiments.training.distributed import alone, leave_group, silent
 from experiments.training.job import describe_job, peak_bytes, reset_peak
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, make_task, open_data, open_sources
-from experiments.training.trainer import make_trainer, make_wandb_logger
+from experiments.training.trainer import alone, leave_group, make_trainer, make_wandb_logger, silent
 from experiments.verbs.explain import explain_run
 from fer_id.callbacks.checkpoint import Start, find_start, forget_previous, resume_at
 from fer_id.callbacks.record import WritePredictions

@@ -105,6 +105,7 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
         notes.insert(0, "This bundle is a demonstration: it was not released for use with children.")
     if released.threshold is None:
         notes.insert(0, "Every window is for review: its release has no threshold that keeps the risk asked for.")
+    named = f"{released.verified.name} (bundle {Path(path).name})"
     return Opened(
         VideoModel(
             model=released.model,
@@ -114,14 +115,7 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
             gray=_gray(Geometry.model_validate(takes.geometry or {}), path),
             min_eye_distance=takes.min_eye_distance or MIN_EYE_DISTANCE,
         ),
-        About(
-            f"{released.verified.name} (bundle {Path(path).name})",
-            released.provenance,
-            released.temperature,
-            released.threshold,
-            {},
-            tuple(notes),
-        ),
+        About(named, released.provenance, released.temperature, released.threshold, {}, tuple(notes)),
         unfit=released.not_for_use_with,
         demonstration=released.demonstration,
     )

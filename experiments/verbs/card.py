@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.verbs.evaluate import RunConfig
 from fer_id.files import atomic_write_text
 from fer_id.runs.ancestry import recorded_ancestry
 from fer_id.runs.configs import ModelSection
@@ -18,10 +19,9 @@ UNKNOWN = "unknown"
 
 
 @dataclass
-class CardConfig:
+class CardConfig(RunConfig):
     """Configuration of a model card."""
 
-    run: str = setting("", required=True, help="folder of a finished run")
     evidence: str | None = setting(None, help="the cross-validation whose numbers count, where RUN judged too few")
 
 
@@ -36,11 +36,7 @@ def card(config: CardConfig) -> Path:
     for judged in filter(None, (run, evidence)):
         if (judged.path / "metrics.json").is_file():
             read_metrics(judged)  # raises RunError for damaged metrics
-    text = model_card(
-        read_record(run),
-        sources_of(run),
-        evidence=read_record(evidence) if evidence else None,
-    )
+    text = model_card(read_record(run), sources_of(run), evidence=read_record(evidence) if evidence else None)
     atomic_write_text(run.path / "card.md", text)
     return run.path / "card.md"
 

@@ -99,7 +99,9 @@ def _erase(config: ConsentConfig, home: Path) -> str:
     done = {"clips_erased": sum(count or 0 for count in clips.values()), "runs_quarantined": len(runs.quarantined)}
     _try(problems, partial(log.append, "erased", subject=subject, **done, problems=len(problems)))
     lines = [*_erasures(clips, runs, Path(config.runs)), *_predictions(log, subject)]
-    done_so_far = "\n".join([_title(subject, config.action), *lines])
+    ended = "no store that holds it opens with this key any more, unless it consents anew"
+    erased = "erased where it was asked for; no withdrawal is noted, so other copies open as before"
+    done_so_far = "\n".join([f"{subject}: {ended if config.action == 'withdraw' else erased}", *lines])
     hint = f"Mend this and give the same command again. Done so far:\n{done_so_far}"
     if len(problems) and len(hint) > MOST_CHARACTERS // 2:
         print(done_so_far)  # in full length, since it lists what has to be deleted by hand
@@ -138,12 +140,6 @@ def _identify(config: ConsentConfig, key: Key, table: ConsentTable | None, home:
             "Look at the spelling, and whether FER_ID_KEYS names the key with which the cohort was prepared"
         )
     return subject, names.get(subject)
-
-
-def _title(subject: str, action: str) -> str:
-    if action == "withdraw":
-        return f"{subject}: no store that holds it opens with this key any more, unless it consents anew"
-    return f"{subject}: erased where it was asked for; no withdrawal is noted, so other copies open as before"
 
 
 def _erasures(clips: dict[str, int | None], runs: Erased, root: Path) -> list[str]:

@@ -6,18 +6,17 @@ any claim that time matters. Each clip is encoded once; all controls are compute
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from experiments.verbs.evaluate import RunConfig
 from fer_id.errors import RunError
 from fer_id.evaluation import controls as control
-from fer_id.files import atomic_write_bytes, plain, write_json
+from fer_id.evaluation.scores import Floats
+from fer_id.files import atomic_write_bytes, write_json
 from fer_id.progress import track
 from fer_id.runs.run_dir import RunDir
-from fer_id.settings import setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,21 +25,12 @@ if TYPE_CHECKING:
     from fer_id.reporting.result_shapes import Controls
     from fer_id.tasks.features import Features, Reader
 
-Floats = NDArray[np.float64]
-
 OWN, LINEAR = "the model itself", "linear classifier"
 """Classifiers of single frames: the model with a clip of one frame, and a linear classifier fitted on frames."""
 
 ORDERS = 10
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3)  # from the strongest, which wins a tie on inner validation
 MOST_FRAMES = 50_000  # frames for the linear classifier; more change nothing but the time
-
-
-@dataclass
-class ControlsConfig:
-    """Configuration of the temporal controls."""
-
-    run: str = setting("", required=True, help="folder of a finished run")
 
 
 class FoldControls(NamedTuple):
@@ -53,7 +43,7 @@ class FoldControls(NamedTuple):
     precision: str
 
 
-def controls(config: ControlsConfig) -> str:
+def controls(config: RunConfig) -> str:
     """Write ``controls.json`` and its figures into the run; return the accuracies as text."""
     run = RunDir.open(config.run)
     return f"{accuracies(judge_controls(run))}\n{run.path / 'controls.json'}"
@@ -77,7 +67,6 @@ def judge_controls(run: RunDir) -> Controls:
     from fer_id.reporting.control_figures import control_figure, intensity_figure
     from fer_id.reporting.result_shapes import Controls
     from fer_id.reporting.style import svg
-    from fer_id.shapes import record
 
     folds = run.folds or [run]
     results = [_judge_fold(fold) for fold in track(folds, "controls", len(folds))]
@@ -86,7 +75,7 @@ def judge_controls(run: RunDir) -> Controls:
     described = {"provenance": job.store.provenance, "model": model["name"], "head": model["head"]}
     summary = described | {"precision": precision} | control.summary(_answers(results))
     write_json(run.path / "controls.json", summary)
-    content = record(Controls, plain(summary), str(run.path / "controls.json"), RunError)
+    content = read_record(Controls, run.path / "controls.json")
     for name, figure in (("controls", control_figure(content)), ("intensity", intensity_figure(content))):
         if figure is None:
             (run.figures / f"{name}.svg").unlink(missing_ok=True)

@@ -14,14 +14,14 @@ from fer_id.settings import Clash, setting
 
 
 @dataclass
-class ReportConfig:
-    """Configuration of a report."""
+class RunConfig:
+    """Configuration of a verb that takes a finished run and nothing else, such as ``report``."""
 
     run: str = setting("", required=True, help="folder of a finished run")
 
 
 @dataclass
-class EvaluateConfig(ReportConfig):
+class EvaluateConfig(RunConfig):
     """Configuration of an evaluation: the run, its subgroups and risk levels."""
 
     groups: list[str] = setting([], help="group columns to break the scores down by; empty: all the data has")
@@ -89,7 +89,7 @@ def _require_outside(path: Path, run: RunDir) -> None:
             raise DataError(f"public={path}: is there already, and holds no public view of groups; choose another name")
 
 
-def report(config: ReportConfig) -> Path:
+def report(config: RunConfig) -> Path:
     """Write the page ``report.html`` from the run's files; return its path."""
     from fer_id.reporting.report import write_report
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fer_id.errors import RunError
 from fer_id.explain.config import ExplainConfig
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data_modules.base import FerDataModule
+    from fer_id.evaluation.config import Rows
+    from fer_id.evaluation.scores import Floats
     from fer_id.explain.checks import Checked
     from fer_id.explain.clips import Explained
     from fer_id.reporting.gallery import Shown
     from fer_id.types import ClipBatch
-
-Floats = NDArray[np.float64]
 
 _MOST_IN_GALLERY = 8  # of each kind
 _OTHER_METHODS = "Grad-CAM beside other methods, on the 8x8 cells on which they are compared"
@@ -109,10 +108,8 @@ def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, object], 
 
 
 def balanced(test: pd.DataFrame, count: int | None) -> pd.DataFrame:
-    """Return ``count`` clips, equally many of each class and the same in every run on a store.
-
-    Subjects alternate, so that few clips do not come from one child.
-    """
+    """Return ``count`` clips, equally many of each class and the same in every run on a store; subjects alternate, so
+    that few clips do not come from one child."""
     if count is None:
         return test
     order = test.assign(key=[hashlib.blake2b(str(clip).encode()).hexdigest() for clip in test["clip_id"]])
@@ -165,12 +162,12 @@ def _pooled(checked: list[Checked]) -> tuple[pd.DataFrame | None, dict[str, Floa
     return rows, curves, {name: pd.concat([fold.methods[name] for fold in checked]) for name in checked[0].methods}
 
 
-def _rows(data: FerDataModule, chosen: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _rows(data: FerDataModule, chosen: pd.DataFrame) -> Rows:
     test = data.fold.test
     return test[data.clips["clip_id"].iloc[test].isin(chosen["clip_id"]).to_numpy()]
 
 
-def _batches(data: FerDataModule, rows: np.ndarray[Any, np.dtype[np.int64]], doing: str) -> Iterator[ClipBatch]:
+def _batches(data: FerDataModule, rows: Rows, doing: str) -> Iterator[ClipBatch]:
     return track(data.plain_batches(rows), doing, -(-len(rows) // data.batch_size))
 
 

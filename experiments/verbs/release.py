@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.settings.loading import GROUPS, group_names
-from fer_id.errors import ConfigError, FerIdError
+from fer_id.errors import ConfigError, FerIdError, RunError
 from fer_id.extras import require_extra
+from fer_id.runs.run_dir import RunDir
 from fer_id.settings import Clash, setting
 
 if TYPE_CHECKING:
     from fer_id.release.evidence import Record
-    from fer_id.runs.run_dir import RunDir
 
 VERIFY = "verify"
 
@@ -70,19 +70,14 @@ def release(config: ReleaseConfig) -> str:
         PolicyError, RunError: the policy is faulty, or there is no such run.
         BundleError, SignatureError: the bundle to verify is not the signed one.
     """
-    from fer_id.release.bundle import verify_bundle
+    from fer_id.consent.keys import keys_home
+    from fer_id.release.bundle import DEMONSTRATION, verify_bundle, write_bundle
 
     if config.run == VERIFY:
         return f"{config.bundle}: {verify_bundle(config.bundle, config.trusted_key)}"
     require_extra("export", "fer-id release")
-    return _release(config)
-
-
-def _release(config: ReleaseConfig) -> str:
     from experiments.releasing.lineage import check_lineage, site_log
     from experiments.releasing.packing import pack
-    from fer_id.consent.keys import keys_home
-    from fer_id.release.bundle import DEMONSTRATION, write_bundle
     from fer_id.release.gate import judge_release
     from fer_id.release.policy import read_policy
     from fer_id.release.signing import Signer
@@ -121,9 +116,7 @@ def _release(config: ReleaseConfig) -> str:
 
 def _record(path: str) -> tuple[RunDir, Record]:
     """Return a run, finished or not, and its record; raise RunError where there is none."""
-    from fer_id.errors import RunError
     from fer_id.release.evidence import read_record
-    from fer_id.runs.run_dir import RunDir
 
     run = RunDir(path)
     if not (run.path / "config.yaml").is_file():

@@ -18,6 +18,8 @@ class Verb(NamedTuple):
     config: str = ""
 
 
+RUN_ALONE = "experiments.verbs.evaluate:RunConfig"
+
 _VERBS = {
     "prepare": Verb(
         "a raw dataset -> a store of aligned faces",
@@ -59,15 +61,9 @@ _VERBS = {
         "run",
     ),
     "report": Verb(
-        "the page of a run (report.html) again",
-        "fer-id report runs/fer2013/shallow",
-        "run",
+        "the page of a run (report.html) again", "fer-id report runs/fer2013/shallow", "run", config=RUN_ALONE
     ),
-    "compare": Verb(
-        "runs side by side: a page and a table",
-        "fer-id compare runs/fer2013/* out=compare",
-        "runs",
-    ),
+    "compare": Verb("runs side by side: a page and a table", "fer-id compare runs/fer2013/* out=compare", "runs"),
     "benchmark": Verb(
         "the paper's five models on one store, alike: Table 4, Table 5, and whether time matters, on one page",
         "fer-id benchmark data=simulated data.store=data/simulated benchmark=small out=compare/benchmark",
@@ -81,6 +77,7 @@ _VERBS = {
         "does time matter to a run's model: single frames, their mean, other orders, beside whole clips",
         "fer-id controls runs/drawn/cnn_lstm",
         "run",
+        config=RUN_ALONE,
     ),
     "explain": Verb(
         "where a run's model looks: maps on facial regions, leakage, and whether the maps can be believed",
@@ -107,8 +104,6 @@ _VERBS = {
         "with a W&B server: the team's dashboard, a sweep that it leads, a local study's configurations",
         "fer-id wandb dashboard project=fer-id entity=our-team",
         "action target",
-        run="experiments.verbs.wandb:talk",
-        config="experiments.online.config:WandbConfig",
     ),
     "card": Verb(
         "the model card of a run (card.md): use, data, consent, numbers, limits",

@@ -13,12 +13,11 @@ import pandas as pd
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.settings.loading import plain, usual
-from experiments.training.distributed import rank
 from experiments.training.job import describe_job
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, open_data, open_sources
-from experiments.training.trainer import make_wandb_logger, quiet
+from experiments.training.trainer import make_wandb_logger, quiet, rank
 from experiments.training.training import FOLD, SINGLE, finish, require_parts, train_along, train_one
 from fer_id.progress import say
 from fer_id.reporting.page import duration

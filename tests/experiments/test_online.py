@@ -16,7 +16,6 @@ import yaml
 from experiments.cli import DONE, USERS_FAULT, main
 from experiments.config import TrainConfig
 from experiments.online.agent import hidden_host, make_agent, registered
-from experiments.online.config import WandbConfig
 from experiments.online.dashboard import build
 from experiments.settings.loading import load
 from experiments.sweeping.plan import Plan
@@ -190,7 +189,7 @@ def test_the_command_line_accepts_the_command_of_the_agent(
     parameters = {"optim.lr": 1e-4, "model.widths": [4, 4, 8, 8], "augment.noise": 0.05, "data.num_workers": 0}
     order = {"type": "run", "run_id": "r1", "args": {key: {"value": value} for key, value in parameters.items()}}
 
-    agent = make_agent(plan(sweep_file, "elsewhere"), "team/fer-id/s1", WandbConfig("sweep", "lr"))
+    agent = make_agent(plan(sweep_file, "elsewhere"), "team/fer-id/s1", "fer-id", None, None)
     assert agent._process_command(order).get("exception") is None
     bare = wandb_agent.Agent(None, None, sweep_id="s1")
     bare._sweep_command = yaml.safe_load(sweep_file.read_text())["command"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from experiments.run_paths import Selection, find_runs
+from experiments.verbs.compare import Selection, find_runs
 from fer_id.errors import Problems
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir

@@ -61,7 +61,7 @@ def test_a_configuration_that_all_folds_finished_is_one_run(
     study: Callable[..., Path], wandb_run: Callable[[Path], SimpleNamespace], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = study()
-    assert [configuration.job for configuration in configurations(folder)] == ["one", "two"]
+    assert [job for job, _ in configurations(folder)] == ["one", "two"]
     assert main(["wandb", "study", str(folder), "wandb=offline"]) == DONE
     assert "2 configurations" in capsys.readouterr().out
     wandb.teardown()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.releasing.lineage import _contradicted
+from experiments.releasing.lineage import contradicted_values
 from fer_id.evaluation.evaluate import Options, evaluate
 from fer_id.evaluation.predictions import check_predictions
 from fer_id.reporting.explanation import read_explanation
@@ -83,7 +83,7 @@ def test_its_other_files_open() -> None:
 def test_its_predictions_still_give_its_metrics() -> None:
     metrics = evaluate(GOLDEN, Options(risk=RISK, level=LEVEL)).metrics
     recorded = GOLDEN.metrics().model_dump(exclude_unset=True)
-    assert not [*_contradicted(recorded, metrics.model_dump(exclude_unset=True))]
+    assert not [*contradicted_values(recorded, metrics.model_dump(exclude_unset=True))]
 
 
 def test_an_evaluation_reads_and_checks_the_predictions_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,4 +105,4 @@ def test_an_evaluation_reads_and_checks_the_predictions_once(tmp_path: Path, mon
     assert calls == {"read": 1, "checked": 1}
     recorded, again = (json.loads((of.path / "metrics.json").read_bytes()) for of in (GOLDEN, run))
     assert list(again) == list(recorded)
-    assert not [*_contradicted(recorded, again)]
+    assert not [*contradicted_values(recorded, again)]

@@ -73,7 +73,7 @@ def test_a_new_process_goes_on_where_the_last_one_was(make_study: MakeStudy) -> 
     whole = [trial.parameters for trial in suggested(make_study(name="whole"), 12)]
     study = make_study()
     first = suggested(study, 5)
-    run = RunDir.create(study.plan.path(first[0].fold, first[0].job), {}, Job())
+    run = RunDir.create(study.ledger.folder_of(first[0]), {}, Job())
     run.finish()
     study.over(first[0], Outcome(FINISHED, objective=0.5))
     study.over(first[1], Outcome(FAILED, reason="no luck"))
@@ -232,7 +232,7 @@ def test_test_scores_never_become_the_objective(curve: list[dict[str, float | No
 def test_a_finished_trial_whose_run_is_gone_is_trained_again(make_study: MakeStudy) -> None:
     study = make_study((None,), run_cap=1)
     (trial,) = suggested(study, 1)
-    run = RunDir.create(study.plan.path(None, trial.job), {}, Job())
+    run = RunDir.create(study.ledger.folder_of(trial), {}, Job())
     run.finish()
     study.over(trial, Outcome(FINISHED, objective=0.5))
     assert not make_study((None,), run_cap=1).has_more()
@@ -246,7 +246,7 @@ def test_a_trial_whose_curve_is_damaged_stays_what_the_ledger_says(
     study = make_study((None,))
     for value in (0.5, 0.9):
         (trial,) = suggested(study, 1)
-        run = study.plan.path(None, trial.job)
+        run = study.ledger.folder_of(trial)
         run.mkdir(parents=True)
         (run / "DONE").touch()
         (run / "metrics.jsonl").write_text(json.dumps({"epoch": 0, study.plan.sweep.metric: value}) + "\n")

@@ -94,7 +94,7 @@ def test_trials_ended_before_a_crash_are_compared_with(make_plan: MakePlan) -> N
     study = Study(plan, Ledger.create(plan.folder, plan.sweep.text, {}), (None,), seed=0)
     trial = study.next()
     assert trial is not None
-    run = plan.path(None, trial.job)
+    run = study.ledger.folder_of(trial)
     run.mkdir(parents=True)
     lines = [f'{{"epoch": {epoch}, "val/macro_f1": 0.9}}\n' for epoch in range(3)]
     (run / "metrics.jsonl").write_text("".join(lines))
