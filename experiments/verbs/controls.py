@@ -16,6 +16,7 @@ from fer_id.evaluation import controls as control
 from fer_id.evaluation.scores import Floats
 from fer_id.files import atomic_write_bytes, write_json
 from fer_id.progress import track
+from fer_id.runs.records import read_record
 from fer_id.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
