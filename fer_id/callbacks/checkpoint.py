@@ -5,6 +5,8 @@ atomically, and keeps the previous file of each. The process may be killed betwe
 the last file.
 """
 
+from __future__ import annotations
+
 import io
 from pathlib import Path
 from typing import Any, NamedTuple

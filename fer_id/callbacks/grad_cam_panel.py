@@ -1,5 +1,7 @@
 """GradCamPanel: Grad-CAM attribution of a few clips during training, as film strips and as numbers over epochs."""
 
+from __future__ import annotations
+
 import hashlib
 from collections import Counter, defaultdict
 from typing import Any, cast

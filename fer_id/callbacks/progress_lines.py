@@ -1,5 +1,7 @@
 """Progress of a Trainer as lines of text, for a log, a cluster or a notebook, where no progress bar can be drawn."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """Callbacks that make a training a run: its record, seeds, checkpoints and predictions, and reports to a sweep."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any

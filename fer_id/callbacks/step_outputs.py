@@ -1,5 +1,7 @@
 """Scores of a validation or test: base of the callbacks, ClassMetrics, and the loggers that may get numbers."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """SubgroupFairness: accuracy and macro recall by group at validation, with the worst group and the largest gap."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any

@@ -6,6 +6,8 @@ at its end no longer matches the head. Restoring an older copy of both files is 
 elsewhere.
 """
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os

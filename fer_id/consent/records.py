@@ -4,6 +4,8 @@
 missing record included, does not.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

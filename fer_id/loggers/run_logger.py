@@ -1,5 +1,7 @@
 """RunLogger: a Lightning logger that writes ``metrics.jsonl`` of a run, one JSON line per epoch."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,5 +1,7 @@
 """W&B server: rules for its names, its API key and address, whether it answers, and a clear error where it does not."""
 
+from __future__ import annotations
+
 import http.client
 import netrc
 import os

@@ -1,5 +1,7 @@
 """Evidence for the release gate and the model card: the record of a run, and disclosure control of its metrics."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

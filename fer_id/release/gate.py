@@ -4,6 +4,8 @@ A cross-validation as evidence judges a training *procedure*; a run with a test 
 weights. A missing measurement is a reason to refuse, and so is insufficient evidence.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 

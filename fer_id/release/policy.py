@@ -3,6 +3,8 @@
 No bound has a default: a policy without it is refused, since its author would believe that the bound holds.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path

@@ -4,6 +4,8 @@ The source is ``card.audit`` of a benchmark (``data_modules.benchmark``), of a d
 name. Unknown keys have no sentence, but appear among the counts.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 

@@ -1,5 +1,7 @@
 """Figures of a benchmark: accuracies of models, and of temporal controls, also by how the expression shows."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -3,6 +3,8 @@
 Sentences for the report, and the page of ``fer-id uncertainty``.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Page of an explained run (``explain/index.html``): attribution by region, checks of the maps, and example clips."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

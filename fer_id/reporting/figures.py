@@ -1,5 +1,7 @@
 """Figures of one run, as functions from numbers to a matplotlib Figure (for the report and W&B)."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 
 import numpy as np

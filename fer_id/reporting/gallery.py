@@ -1,5 +1,7 @@
 """Film strips of explained clips: frames, frames with attribution maps, and the importance of each frame."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

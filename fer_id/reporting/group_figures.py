@@ -1,5 +1,7 @@
 """Figures of subgroups: forest plots of accuracy with verdicts, and reliability diagrams by group."""
 
+from __future__ import annotations
+
 import math
 import textwrap
 from collections.abc import Mapping

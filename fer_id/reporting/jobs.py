@@ -1,5 +1,7 @@
 """Records of a run for the pages, with absent keys filled in or reported."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping
 
 from fer_id.errors import RunError

@@ -1,5 +1,7 @@
 """Self-contained HTML pages: autoescaping templates, inlined pictures, no requests."""
 
+from __future__ import annotations
+
 import base64
 from functools import cache
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Report of one run as a self-contained page, ``report.html``."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """The shapes of a run's ``explain.json`` and ``controls.json``, which somebody may have edited."""
 
+from __future__ import annotations
+
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator

@@ -1,5 +1,7 @@
 """Contact sheets for visual checks: all clips of a subject on one picture, and frames with several faces."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 

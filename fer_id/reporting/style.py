@@ -3,6 +3,8 @@
 Figures are made without pyplot, so no figure stays in memory and no display is needed.
 """
 
+from __future__ import annotations
+
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager

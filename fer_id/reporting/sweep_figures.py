@@ -1,5 +1,7 @@
 """Figure of a sweep: progress of its objective, and the objective over each parameter."""
 
+from __future__ import annotations
+
 import io
 import math
 from collections.abc import Sequence

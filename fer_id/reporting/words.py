@@ -1,5 +1,7 @@
 """Sentences from ``metrics.json`` for the top of a report. They claim no more than the intervals support."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 

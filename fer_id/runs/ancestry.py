@@ -1,5 +1,7 @@
 """Ancestry of runs: those whose weights went into a run, and those that its weights, or subjects, went into."""
 
+from __future__ import annotations
+
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Configuration of a run, :class:`Config`; differences of two, and a hash of the settings that decide the training."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Iterator, Mapping

@@ -1,5 +1,7 @@
 """Content of ``config.yaml`` and ``job.json`` of a run that is begun in Python, and facts about where it is trained."""
 
+from __future__ import annotations
+
 import platform
 import subprocess
 import time

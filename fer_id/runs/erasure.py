@@ -3,6 +3,8 @@
 Erasing twice is harmless, so that an interrupted withdrawal is simply repeated.
 """
 
+from __future__ import annotations
+
 import shutil
 from collections import Counter
 from collections.abc import Iterator, MutableMapping

@@ -4,6 +4,8 @@ A key that an older version did not write may be missing; a value has the type o
 may be undefined. Each page that reads a record checks which keys it needs.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 

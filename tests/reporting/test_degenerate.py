@@ -1,5 +1,7 @@
 """Pages and figures of runs in which something is missing: a class, a subject, a face, a difference between values."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -4,6 +4,8 @@ It was adapted on 28 drawn children (``fer-id adapt data=synthetic protocol=hold
 uncertainty; the weights and figures are left out.
 """
 
+from __future__ import annotations
+
 import json
 import shutil
 from collections import Counter

@@ -1,5 +1,7 @@
 """``metrics.json`` and ``job.json`` that somebody edited: refused with every place that is of another kind."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path

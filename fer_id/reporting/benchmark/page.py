@@ -4,6 +4,8 @@ The models are each trained with one or more seeds on the same clips. A model's 
 interval is over subjects, and its difference from the reference is paired by subject.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

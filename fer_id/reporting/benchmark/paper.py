@@ -3,6 +3,8 @@
 Facial Emotion Recognition for Intellectually Disabled Children Using an Explainable CNN-LSTM Framework, Tables 4 and 5.
 """
 
+from __future__ import annotations
+
 REPORTED = "reported by the paper"
 
 _SCORES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc")

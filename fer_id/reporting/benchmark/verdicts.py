@@ -1,5 +1,7 @@
 """Sentences on a benchmark's results, limited to what its tests support."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 from fer_id.evaluation.controls import CHOSEN, MEAN, REFITTED, REVERSED, SHUFFLED, WHOLE

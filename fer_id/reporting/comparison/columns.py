@@ -1,5 +1,7 @@
 """Columns of a comparison table: scores, and differences from the reference."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 

@@ -1,5 +1,7 @@
 """Finished runs for pages over several runs, and their comparison with the first."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

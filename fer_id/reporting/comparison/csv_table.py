@@ -1,5 +1,7 @@
 """``comparison.csv``: one row per run, and the meaning of each column."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import pandas as pd

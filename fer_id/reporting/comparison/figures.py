@@ -1,5 +1,7 @@
 """Figures over several runs: learning curves, scores by setting, and adaptation curves."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -5,6 +5,8 @@ score a run may be chosen by; a click sorts by another column. The page fetches 
 are shown and hidden without JavaScript; sorting and filtering need it.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

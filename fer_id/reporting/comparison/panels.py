@@ -1,5 +1,7 @@
 """Cells, columns and column groups of a comparison table; columns of classes, subgroups, cost and settings."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
