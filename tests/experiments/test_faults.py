@@ -18,23 +18,19 @@ import pytest
 import torch
 
 from data_modules.dataset import ClipDataset
-from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
+from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.errors import RunError
 from fer_id.files import locked
 from fer_id.models.checkpoint import read_tensors
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
-from tests.experiments.messages import refusal
+from tests.experiments.messages import DRAWING, Capture, Tiny, Trained, contents, refusal, stop, train
 
-Tiny = Callable[..., list[str]]
 Same = Callable[[RunDir, RunDir], bool]
-Capture = pytest.CaptureFixture[str]
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = -signal.SIGKILL
-DRAWING = ("trainer.max_epochs=3", "model.dropout=0.3", "optim.schedule=one_cycle", "trainer.patience=0", "name=a")
-"""Three epochs of two steps, with everything that draws: dropout, augmentation, a schedule."""
 
 
 # ------------------------------------------------------------------------------- checkpoints that a power cut spoilt
@@ -43,45 +39,20 @@ DRAWING = ("trainer.max_epochs=3", "model.dropout=0.3", "optim.schedule=one_cycl
 @pytest.fixture(scope="module")
 def straight(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """Run of three epochs without a fault."""
-    root = tmp_path_factory.mktemp("straight")
-    assert main(tiny(drawn, root, *DRAWING)) == DONE
-    return RunDir.open(root / "a")
+    return train(tiny(drawn, tmp_path_factory.mktemp("straight"), *DRAWING))
 
 
 @pytest.fixture
-def training(drawn: Path, tiny: Tiny, tmp_path: Path) -> tuple[list[str], RunDir]:
+def training(drawn: Path, tiny: Tiny, tmp_path: Path) -> Trained:
     """Arguments and folder of a training like ``straight``."""
     return tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
 
 
 @pytest.fixture
-def begun(training: tuple[list[str], RunDir], monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], RunDir]:
+def begun(training: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
     """Training interrupted by Ctrl-C at a step of its second epoch."""
-    stop(monkeypatch, ClipClassification, "training_step", 4, KeyboardInterrupt(), training[0], INTERRUPTED)
+    stop(monkeypatch, ClipClassification, "training_step", 4, training[0])
     return training
-
-
-def stop(
-    monkeypatch: pytest.MonkeyPatch,
-    where: Any,
-    method: str,
-    after: int,
-    fault: BaseException,
-    arguments: list[str],
-    code: int,
-) -> None:
-    """Run a command whose ``where.method`` raises ``fault`` after ``after`` calls."""
-    original, calls = getattr(where, method), []
-
-    def failing(*args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        if len(calls) > after:
-            raise fault
-        return original(*args, **kwargs)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(where, method, failing)
-        assert main(arguments) == code
 
 
 def cut(path: Path) -> None:
@@ -106,7 +77,7 @@ def flip(path: Path) -> None:
     "spoil", [cut, *(pytest.param(way, marks=pytest.mark.slow) for way in (flip, empty, Path.unlink))]
 )
 def test_the_previous_checkpoint_is_taken_where_the_last_is_spoilt(
-    spoil: Callable[[Path], None], straight: RunDir, begun: tuple[list[str], RunDir], capsys: Capture, same: Same
+    spoil: Callable[[Path], None], straight: RunDir, begun: Trained, capsys: Capture, same: Same
 ) -> None:
     arguments, run = begun
     spoil(run.checkpoint("last"))
@@ -118,14 +89,14 @@ def test_the_previous_checkpoint_is_taken_where_the_last_is_spoilt(
     assert same(run, straight)
 
 
+BEST_LOST = "last.ckpt is whole, but best.ckpt of its time is damaged or missing"
+
+
 @pytest.mark.parametrize(
     ("which", "spoil", "obstacle"),
     [
-        ("best", cut, "last.ckpt is whole, but best.ckpt of its time is damaged or missing"),
-        pytest.param(
-            *("best", Path.unlink, "last.ckpt is whole, but best.ckpt of its time is damaged or missing"),
-            marks=pytest.mark.slow,
-        ),
+        ("best", cut, BEST_LOST),
+        pytest.param("best", Path.unlink, BEST_LOST, marks=pytest.mark.slow),
         ("last", cut, "no whole checkpoint left"),
     ],
 )
@@ -134,7 +105,7 @@ def test_without_a_whole_checkpoint_it_trains_from_the_beginning(
     spoil: Callable[[Path], None],
     obstacle: str,
     straight: RunDir,
-    begun: tuple[list[str], RunDir],
+    begun: Trained,
     capsys: Capture,
     same: Same,
 ) -> None:
@@ -147,19 +118,16 @@ def test_without_a_whole_checkpoint_it_trains_from_the_beginning(
 
 
 def test_a_moved_run_is_resumed(
-    straight: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, begun: tuple[list[str], RunDir], same: Same
+    straight: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, begun: Trained, same: Same
 ) -> None:
     (tmp_path / "there").mkdir()
     begun[1].path.rename(tmp_path / "there" / "a")
-    assert main(tiny(drawn, tmp_path / "there", *DRAWING)) == DONE
-    run = RunDir.open(tmp_path / "there" / "a")
+    run = train(tiny(drawn, tmp_path / "there", *DRAWING))
     assert same(run, straight)
     assert str(tmp_path).encode() not in run.checkpoint("last").read_bytes()
 
 
-def test_a_spoilt_record_is_mended_from_the_checkpoint(
-    straight: RunDir, begun: tuple[list[str], RunDir], same: Same
-) -> None:
+def test_a_spoilt_record_is_mended_from_the_checkpoint(straight: RunDir, begun: Trained, same: Same) -> None:
     arguments, run = begun
     (run.path / "metrics.jsonl").write_bytes(b"\x00\xff no lines")
     assert main(arguments) == DONE
@@ -179,10 +147,10 @@ def test_a_begun_run_without_its_records_is_refused(
     (run.path / name).unlink()
     if content is not None:
         (run.path / name).write_bytes(content)
-    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    before = contents(run)
     with pytest.raises(RunError, match=rf"(?s){name}.*put the file back, choose another name=, or remove the folder"):
         RunDir.create(run.path, {"seed": 1}, Job())
-    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    assert contents(run) == before
 
 
 @pytest.mark.parametrize(
@@ -192,8 +160,7 @@ def test_a_finished_run_with_a_spoilt_file_says_how_to_make_it_again(
     name: str, says: str, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     arguments = tiny(drawn, tmp_path, "name=a")
-    assert main(arguments) == DONE
-    run = RunDir.open(tmp_path / "a")
+    run = train(arguments)
     good = run.predictions()
     (run.path / name).write_bytes(b"{")
     again = arguments if name == "metrics.json" else ["evaluate", str(run.path)]
@@ -230,7 +197,7 @@ def test_a_full_disk_loses_nothing_but_time(
     code: int,
     name: str,
     straight: RunDir,
-    training: tuple[list[str], RunDir],
+    training: Trained,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Capture,
     same: Same,
@@ -260,14 +227,14 @@ def test_a_full_disk_loses_nothing_but_time(
 # ------------------------------------------------------------------------------------------ two processes on one run
 
 
-def test_a_second_process_is_refused_and_changes_nothing(begun: tuple[list[str], RunDir], capsys: Capture) -> None:
+def test_a_second_process_is_refused_and_changes_nothing(begun: Trained, capsys: Capture) -> None:
     arguments, run = begun
-    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    before = contents(run)
     with locked(run.path, RunError):
         assert main(arguments) == USERS_FAULT
     output = capsys.readouterr().err
     assert f"{run.path}: another process is working there" in output
-    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    assert contents(run) == before
     assert main(arguments) == DONE
 
 
@@ -343,18 +310,15 @@ def test_poisoned_landmarks_count_as_unknown(tiny_store: Callable[..., Path], ti
         points = np.load(shard)
         points[:3] = np.nan  # of frames that are said to show a face
         np.save(shard, points)
-    assert main(tiny(store, tmp_path, "model.landmarks=4", "name=a")) == DONE
-    assert finite(RunDir.open(tmp_path / "a"))
+    assert finite(train(tiny(store, tmp_path, "model.landmarks=4", "name=a")))
 
 
 def test_non_finite_weights_never_replace_finite_ones(
     drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     """The non-finite gradient of a last step spoils the weights, and no later loss shows it."""
-    arguments, run = (
-        tiny(drawn, tmp_path, "trainer.max_epochs=3", "trainer.validate_every=3", "name=a"),
-        RunDir(tmp_path / "a"),
-    )
+    arguments = tiny(drawn, tmp_path, "trainer.max_epochs=3", "trainer.validate_every=3", "name=a")
+    run = RunDir(tmp_path / "a")
     original = ClipClassification.training_step
 
     def spoilt(self: ClipClassification, batch: Any, batch_idx: int) -> Any:
@@ -373,7 +337,7 @@ def test_non_finite_weights_never_replace_finite_ones(
 
 
 def test_a_lost_loader_is_reported(
-    training: tuple[list[str], RunDir], straight: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: Capture, same: Same
+    training: Trained, straight: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: Capture, same: Same
 ) -> None:
     """The process is killed, as by the kernel when memory runs out."""
     arguments, run = training
@@ -401,9 +365,9 @@ def test_a_lost_loader_is_reported(
     ],
 )
 def test_no_memory_is_reported(
-    fault: Exception, training: tuple[list[str], RunDir], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    fault: Exception, training: Trained, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    stop(monkeypatch, ClipClassification, "training_step", 3, fault, training[0], USERS_FAULT)
+    stop(monkeypatch, ClipClassification, "training_step", 3, training[0], fault=fault, code=USERS_FAULT)
     output = capsys.readouterr().err
     assert "out of memory" in output
     assert "batch_size" in output

@@ -1,4 +1,4 @@
-"""The command line on machines with ASCII terminals, without a home folder, an open output, disk space or memory."""
+"""The command line on machines with ASCII terminals, without a home folder, an open output, or disk space."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli
 from experiments.cli import DONE, USERS_FAULT
-from tests.experiments.messages import refusal
+from tests.experiments.messages import Capture, refusal
 
 
 def fer_id(*arguments: str, shell: str = "", **environment: str | None) -> subprocess.CompletedProcess[bytes]:
@@ -32,9 +31,7 @@ def test_a_terminal_with_ascii_only() -> None:
     assert b"there is no verb" in refused.stderr
 
 
-def test_a_user_without_a_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     def unknown() -> Path:
         raise RuntimeError("Could not determine home directory.")  # what pathlib says in such a container
 
@@ -47,9 +44,16 @@ def test_a_user_without_a_home(
     assert "~/keys: no home folder is known" in refusal(capsys, ["consent", "audit"])
 
 
-@pytest.mark.parametrize("streams", ["| head -n 1", "2>&1 | head -n 1", "| true", "2>&1 | true"])
-def test_a_closed_output_is_no_error(streams: str) -> None:
-    done = fer_id("--help", shell=f"{streams}; exit ${{PIPESTATUS[0]}}")
+@pytest.mark.parametrize(
+    ("arguments", "streams"),
+    [
+        *((["--help"], pipe) for pipe in ("| head -n 1", "2>&1 | head -n 1", "| true", "2>&1 | true")),
+        (["train", "--help"], "| head -n 1"),
+        *((["--help"], closed) for closed in (">&-", "2>&-", ">&- 2>&-")),
+    ],
+)
+def test_a_closed_output_is_no_error(arguments: list[str], streams: str) -> None:
+    done = fer_id(*arguments, shell=f"{streams}; exit ${{PIPESTATUS[0]}}")
     assert (done.returncode, done.stderr) == (DONE, b"")
 
 
@@ -66,32 +70,6 @@ def test_output_to_a_full_disk(arguments: list[str]) -> None:
     (line,) = done.stderr.decode().splitlines()
     assert line.startswith("fer-id:")
     assert "the disk is full" in line
-
-
-def test_names_that_are_no_text_are_refused_by_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def encode(config: object) -> None:
-        os.fsdecode(b"face\xff.png").encode()
-
-    monkeypatch.setattr(cli, "imported", lambda target: encode if target.endswith(":models") else imported(target))
-    assert "'face\\udcff.png': a name that is not UTF-8 text" in refusal(capsys, ["models"])
-
-
-imported = cli.imported
-
-
-@pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory")]
-)
-def test_memory_that_cannot_be_allocated(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def build(config: object) -> None:
-        raise error
-
-    monkeypatch.setattr(cli, "imported", lambda target: build if target.endswith(":models") else imported(target))
-    assert "out of memory" in refusal(capsys, ["models"])
 
 
 def test_figures_leave_nothing_in_the_home_folder(tmp_path: Path) -> None:

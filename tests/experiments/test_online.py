@@ -1,40 +1,30 @@
 """The dashboard, and sweeps led by a W&B server, against a stand-in server with W&B's own client."""
 
-import importlib.util
 import json
 import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import wandb
 import yaml
 
-from experiments.cli import DONE, USERS_FAULT, main
+from experiments.cli import DONE, main
 from experiments.config import TrainConfig
-from experiments.online.agent import hidden_host, make_agent, registered
+from experiments.online.agent import _of_wandb, hidden_host, make_agent, registered
 from experiments.online.dashboard import build
 from experiments.settings.loading import load
+from experiments.sweeping.parameters import read_parameters
 from experiments.sweeping.plan import Plan
 from experiments.sweeping.spec import SWEEPS, read_sweep
-from fer_id.errors import ConfigError
+from fer_id.errors import ConfigError, Problems
 from fer_id.runs.run_dir import RunDir
-
-Tiny = Callable[..., list[str]]
-Capture = pytest.CaptureFixture[str]
-
-
-def _stand_in() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("wandb_server", Path(__file__).with_name("wandb_server.py"))
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    spec.loader.exec_module(module)  # type: ignore[union-attr]
-    return module
-
-
-stand_in = _stand_in()
+from tests.experiments import wandb_server as stand_in
+from tests.experiments.messages import Capture, Tiny, refusal
+from tests.experiments.sweeping.conftest import SWEEP
 
 
 @pytest.fixture(autouse=True)
@@ -75,16 +65,12 @@ def test_without_a_server_the_obstacle_is_named(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert main(["wandb", *(argument.format(file=sweep_file) for argument in arguments)]) == USERS_FAULT
-    output = capsys.readouterr().err
-    assert says in output
-    assert "Traceback" not in output
+    assert says in refusal(capsys, ["wandb", *(argument.format(file=sweep_file) for argument in arguments)])
 
 
 @pytest.mark.parametrize("arguments", [["sweep"], ["study"], ["nothing"], []])
 def test_an_action_needs_its_target(arguments: list[str], capsys: Capture) -> None:
-    assert main(["wandb", *arguments]) == USERS_FAULT
-    assert "settings: 1 problem" in capsys.readouterr().err
+    assert "settings: 1 problem" in refusal(capsys, ["wandb", *arguments])
 
 
 # ------------------------------------------------------------------------------------------------------- the sweep
@@ -96,11 +82,9 @@ def sweep_file(drawn: Path, tiny: Tiny, tmp_path: Path) -> Path:
     varied = ("runs.root", "optim.lr", "model.widths", "data.num_workers")
     settings = [argument for argument in tiny(drawn, tmp_path)[1:] if not argument.startswith(varied)]
     path = tmp_path / "planted-lr.yaml"
-    content = {
+    content = SWEEP | {
         "name": "lr",
         "command": ["fer-id", "train", *settings, "${args_no_hyphens}"],
-        "method": "grid",
-        "metric": {"name": "val/macro_f1", "goal": "maximize"},
         "parameters": {
             "optim.lr": {"values": [1e-4, 0.01]},
             "data.num_workers": {"value": 0},
@@ -139,20 +123,12 @@ def test_the_server_gets_the_parameters_and_no_command(sweep_file: Path, tmp_pat
     [
         ({"min": 1, "max": 4}, {"distribution": "int_uniform", "min": 1, "max": 4}),
         ({"min": 0.0, "max": 0.5}, {"distribution": "uniform", "min": 0.0, "max": 0.5}),
-        (
-            {"min": "1e-4", "max": 0.1, "distribution": "log_uniform_values"},
-            {"distribution": "log_uniform_values", "min": 1e-4, "max": 0.1},
-        ),
+        ({"min": "1e-4", "max": 0.1, "distribution": "log_uniform_values"},
+         {"distribution": "log_uniform_values", "min": 1e-4, "max": 0.1}),
         ({"min": 2, "max": 8, "q": 2}, {"distribution": "q_uniform", "min": 2, "max": 8, "q": 2}),
     ],
-)
-def test_distributions_in_the_format_of_wandb(
-    written: dict[str, Any], expected: dict[str, Any], sweep_file: Path
-) -> None:
-    from experiments.online.agent import _of_wandb
-    from experiments.sweeping.parameters import read_parameters
-    from fer_id.errors import Problems
-
+)  # fmt: skip
+def test_distributions_in_the_format_of_wandb(written: dict[str, Any], expected: dict[str, Any]) -> None:
     (parameter,) = read_parameters({"a": written}, Problems("a"))
     assert _of_wandb(parameter) == expected
 
@@ -168,9 +144,8 @@ def test_sweeps_that_a_server_must_not_lead_are_refused(change: dict[str, Any], 
     content = yaml.safe_load(sweep_file.read_text())
     content["parameters"] = change.get("parameters", content["parameters"])
     if protocol := change.get("protocol"):
-        content["command"] = [
-            protocol if argument.startswith("protocol=") else argument for argument in content["command"]
-        ]
+        words = content["command"]
+        content["command"] = [protocol if word.startswith("protocol=") else word for word in words]
     sweep_file.write_text(yaml.safe_dump(content))
     with pytest.raises(ConfigError, match=says):
         registered(plan(sweep_file))
@@ -316,9 +291,8 @@ def test_the_panels_of_the_dashboard_use_logged_keys(
         bounds = {name for name in scores if name.endswith(("_low", "_high"))}  # undefined for so few subjects
         assert bounds == {f"test/{score}_{side}" for score in ("accuracy", "macro_f1") for side in ("low", "high")}
         assert scores - bounds <= summaries, scores - bounds - summaries
-        parameters = {
-            name.removeprefix("config:").replace(".value", "") for name in columns if name.startswith("config:")
-        }
+        chosen = (name.removeprefix("config:") for name in columns if name.startswith("config:"))
+        parameters = {name.replace(".value", "") for name in chosen}
         assert parameters
         assert parameters <= settings, parameters - settings
 

@@ -27,10 +27,15 @@ from PIL import Image
 
 from experiments.cli import DONE, main
 from experiments.training import trainer
+from fer_id.labels import TARGET
 from fer_id.loggers import disclosure, results
 from fer_id.loggers import wandb as private
 from fer_id.loggers.wandb_session import close_session
+from fer_id.preprocessing.alignment import EYES_64
 from fer_id.runs.run_dir import RunDir
+from fer_id.store.card import StoreCard
+from fer_id.store.writer import ClipStoreWriter
+from tests.experiments.messages import Tiny
 
 FACE = (250, 10, 240)
 """Colour of all planted faces; no figure uses it."""
@@ -40,11 +45,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def cohort(folder: Path, provenance: str, *, subjects: int) -> Path:
     """Return a store of children with recognisable names, whose pictures have one colour."""
-    from fer_id.labels import TARGET
-    from fer_id.preprocessing.alignment import EYES_64
-    from fer_id.store.card import StoreCard
-    from fer_id.store.writer import ClipStoreWriter
-
     geometry = {"eyes": [list(eye) for eye in EYES_64], "colour": "rgb"}
     card = StoreCard(provenance, "target5", "subject_id", "planted", geometry=geometry, groups=["site"])
     rng = np.random.default_rng(0)
@@ -145,7 +145,7 @@ TOLD = ("explain.clips=2", "explain.checks=0", "logging.wandb=offline", "trainer
 
 
 @pytest.fixture
-def train(tmp_path: Path, tiny: Callable[..., list[str]]) -> Callable[..., Path]:
+def train(tmp_path: Path, tiny: Tiny) -> Callable[..., Path]:
     """Train on a planted cohort by the command line; return the folder of the runs."""
 
     def run(provenance: str, *more: str, subjects: int = 7) -> Path:
@@ -183,7 +183,7 @@ def test_of_drawn_children_faces_and_scores_are_sent_and_no_places(
 
 @pytest.mark.parametrize(("setting", "sent"), [("logging.faces=false", False), ("logging.faces=true", True)])
 def test_a_real_face_leaves_by_consent_and_setting_and_is_noted(
-    setting: str, sent: bool, secrets: dict[str, str], tmp_path: Path, tiny: Callable[..., list[str]]
+    setting: str, sent: bool, secrets: dict[str, str], tmp_path: Path, tiny: Tiny
 ) -> None:
     store = cohort(tmp_path / "planted-store", "real", subjects=16)
     card = json.loads((store / "card.json").read_text())

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import wandb
 
-from experiments.cli import DONE, USERS_FAULT, main
+from experiments.cli import DONE, main
 from experiments.online.studies import PLACE, configurations
 from fer_id.runs.job import Job, Store
 from fer_id.runs.run_dir import RunDir
+from tests.experiments.messages import Capture, refusal
 
 BEST = {("a", "one"): 0.5, ("a", "two"): 0.25, ("b", "one"): 1.0, ("b", "two"): 0.75, ("b", "three"): 1.0}
 CONFIG = {
@@ -58,7 +59,7 @@ def _trial(number: int, fold: str | None, job: str, status: str) -> dict[str, An
 
 
 def test_a_configuration_that_all_folds_finished_is_one_run(
-    study: Callable[..., Path], wandb_run: Callable[[Path], SimpleNamespace], capsys: pytest.CaptureFixture[str]
+    study: Callable[..., Path], wandb_run: Callable[[Path], SimpleNamespace], capsys: Capture
 ) -> None:
     folder = study()
     assert [job for job, _ in configurations(folder)] == ["one", "two"]
@@ -97,13 +98,12 @@ def test_a_configuration_with_a_missing_or_quarantined_run_is_left_out(study: Ca
     assert not list(configurations(folder))
 
 
-def test_trials_of_one_split_have_runs_of_their_own_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trials_of_one_split_have_runs_of_their_own_already(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "sweep.json").write_text(json.dumps({"format": 1}))
     (tmp_path / "trials.jsonl").write_text(json.dumps(_trial(1, None, "one", "done")) + "\n")
     assert main(["wandb", "study", str(tmp_path)]) == DONE
     assert "nothing to add" in capsys.readouterr().out
 
 
-def test_a_folder_that_is_no_study_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["wandb", "study", str(tmp_path)]) == USERS_FAULT
-    assert "no study of a sweep" in capsys.readouterr().err
+def test_a_folder_that_is_no_study_is_reported(tmp_path: Path, capsys: Capture) -> None:
+    assert "no study of a sweep" in refusal(capsys, ["wandb", "study", str(tmp_path)])

@@ -7,30 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.cli import DONE, USERS_FAULT, main
+from experiments.cli import USERS_FAULT, main
 from fer_id.runs.run_dir import RunDir
-from tests.experiments.messages import refusal
-
-Tiny = Callable[..., list[str]]
-Capture = pytest.CaptureFixture[str]
-
-
-class Code:
-    """Object that makes a file when it is unpickled."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return Path.touch, (self.trace,)
+from tests.experiments.messages import Capture, Malicious, Tiny, refusal, train
 
 
 @pytest.fixture(scope="module")
 def finished(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """Finished training; a test that changes it restores it."""
-    root = tmp_path_factory.mktemp("finished")
-    assert main(tiny(drawn, root, "name=a")) == DONE
-    return RunDir.open(root / "a")
+    return train(tiny(drawn, tmp_path_factory.mktemp("finished"), "name=a"))
 
 
 LOADING = [
@@ -72,7 +57,7 @@ def refuse(finished: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Ca
 @pytest.mark.parametrize("command", LOADING, ids=" ".join)
 def test_code_in_a_checkpoint_is_not_run(command: list[str], refuse: Callable[..., None], tmp_path: Path) -> None:
     trace = tmp_path / "it ran"
-    refuse(command, {"hyper_parameters": Code(trace)}, "nothing of it was run")
+    refuse(command, {"hyper_parameters": Malicious(trace)}, "nothing of it was run")
     assert not trace.exists()
 
 
@@ -160,8 +145,8 @@ def test_a_dollar_sign_stays_unchanged(
 ) -> None:
     """Text that a shell would expand stays unchanged in all written files."""
     monkeypatch.setenv("PLANTED", "value-of-the-environment")
-    assert main(tiny(drawn, tmp_path, "name=$PLANTED", "logging.tags=[$PLANTED,~]")) == DONE
-    run = RunDir.open(tmp_path / "$PLANTED")
+    run = train(tiny(drawn, tmp_path, "name=$PLANTED", "logging.tags=[$PLANTED,~]"))
+    assert run.path == tmp_path / "$PLANTED"
     assert run.config()["logging"]["tags"] == ["$PLANTED", "~"]
     for name in ("config.yaml", "job.json", "report.html"):
         assert "value-of-the-environment" not in (run.path / name).read_text()

@@ -12,6 +12,7 @@ from experiments.measure.report_speed import GROUPS, made_up_run
 from fer_id.reporting.report import evaluate_run
 from fer_id.runs.description import machine
 from fer_id.tasks import numerics
+from tests.experiments.messages import Capture
 
 
 @pytest.mark.parametrize(
@@ -29,9 +30,7 @@ def test_verdicts(result: Result, verdict: str) -> None:
     assert result.verdict == verdict
 
 
-def test_one_line_for_each_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_line_for_each_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     results = [
         Result("open a store", 0.25, "s", 0.2, note="slow disk"),
         Result("prepare", None, "images/s", note="no data"),
@@ -49,7 +48,7 @@ def test_one_line_for_each_result(
 
 @pytest.mark.parametrize("bf16", [True, False])
 def test_the_machine_is_printed_above_the_table(
-    bf16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bf16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(numerics, "_has_bf16", lambda device_type: bf16)
     monkeypatch.setattr(bench, "BENCHMARKS", {})
@@ -61,7 +60,7 @@ def test_the_machine_is_printed_above_the_table(
     assert (written["machine"], written["bf16"]) == (kind, bf16)
 
 
-def test_an_unknown_name_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_lists_the_known_ones(capsys: Capture) -> None:
     assert main(["stores"]) == 2
     assert "Known: help, store, augment" in capsys.readouterr().err
 

@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 
 from experiments.measure import interval_coverage as coverage
-from experiments.measure.interval_coverage import (
-    Row,
-    all_intervals,
-    draw_cohort,
-    main,
-    measure,
-    population_scores,
-    table,
-)
+from experiments.measure.interval_coverage import Row, all_intervals, draw_cohort, main, measure, population_scores
 from fer_id.evaluation.intervals import HELD, Interval, jackknife
+from tests.experiments.messages import Capture
 
 HEADLINE = ("accuracy", "macro_f1", "macro_recall", "recall of a rare class", "difference in accuracy_with_missing")
 
@@ -31,9 +24,7 @@ def margin(share: float, *draws: int) -> float:
 @pytest.fixture(scope="module")
 def truth() -> dict[str, float]:
     """Scores of a population smaller than the default one, exact enough for few draws."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coverage, "POPULATION", 10_000)
-        return population_scores(seed=5)
+    return population_of(10_000, seed=5)
 
 
 def test_a_cohort_is_hierarchical_uneven_and_incomplete() -> None:
@@ -113,11 +104,11 @@ def test_the_published_coverage_is_reproduced(subjects: int) -> None:
 
 def test_the_table_has_a_line_for_each_score_and_method() -> None:
     row = Row(6, "accuracy", "jackknife", 0.7, 0.9, 0.01, 0.06, 0.04, 0.3, 0.02)
-    lines = table([row, Row(12, "accuracy", "jackknife", 0.7, 0.94, 0.01, 0.03, 0.03, 0.2, 0.0)]).splitlines()
+    lines = coverage.table([row, Row(12, "accuracy", "jackknife", 0.7, 0.94, 0.01, 0.03, 0.03, 0.2, 0.0)]).splitlines()
     assert lines[0].split() == ["score", "method", "6", "subjects", "12", "subjects"]
     assert "0.900 ±0.010 (6|4) none 2%" in lines[1]
 
 
-def test_an_unknown_setting_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_setting_is_one_clear_line(capsys: Capture) -> None:
     assert main(["draw=10"]) == 2
     assert "expected draws=2000" in capsys.readouterr().err

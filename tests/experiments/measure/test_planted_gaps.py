@@ -1,6 +1,5 @@
 """Control of the subgroup tests, through its own command line on tiny data."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,12 @@ from experiments.cli import main as fer_id
 from experiments.measure.planted_gaps import ANY, main
 from fer_id.errors import RunError
 from fer_id.files import read_json
+from tests.experiments.messages import Capture, Tiny
 
 
 @pytest.mark.slow
 def test_every_cohort_is_counted_with_a_gap_and_without(
-    stores: dict[str, list[Path]],
-    stills_store: Path,
-    tiny: Callable[..., list[str]],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    stores: dict[str, list[Path]], stills_store: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     (store,) = stores["simulated"]
     arguments = tiny(store, tmp_path, "data=simulated", "protocol=official", "name=tiny/run")

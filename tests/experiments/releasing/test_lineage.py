@@ -1,29 +1,24 @@
 """Recorded metrics that contradict the predictions are a reason against a release."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from experiments.cli import DONE, main
 from experiments.releasing.lineage import check_lineage
-from fer_id.errors import RunError
-from fer_id.files import read_json, write_json
 from fer_id.runs.run_dir import RunDir
+from tests.experiments.messages import Tiny, edited, train
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, drawn: Path, tiny: Callable[..., list[str]]) -> RunDir:
-    runs = tmp_path_factory.mktemp("standing") / "runs"
-    assert main(tiny(drawn, runs, "name=a/run")) == DONE
-    return RunDir(runs / "a" / "run")
+def trained(tmp_path_factory: pytest.TempPathFactory, drawn: Path, tiny: Tiny) -> RunDir:
+    return train(tiny(drawn, tmp_path_factory.mktemp("standing") / "runs", "name=a/run"))
 
 
 @pytest.fixture
 def run(trained: RunDir, tmp_path: Path) -> RunDir:
-    shutil.copytree(trained.path, tmp_path / "runs" / "a" / "run")
-    return RunDir(tmp_path / "runs" / "a" / "run")
+    return RunDir(shutil.copytree(trained.path, tmp_path / "runs" / "a" / "run"))
 
 
 @pytest.mark.parametrize(
@@ -37,10 +32,9 @@ def test_metrics_of_evaluate_are_accepted(run: RunDir, options: list[str]) -> No
 
 
 def test_changed_metrics_are_named(run: RunDir) -> None:
-    metrics = read_json(run.path / "metrics.json", RunError)
-    metrics["accuracy"] = 0.97
-    metrics["intervals"]["accuracy"] = {"low": 0.9, "high": 1.0}
-    write_json(run.path / "metrics.json", metrics)
+    with edited(run.path / "metrics.json") as metrics:
+        metrics["accuracy"] = 0.97
+        metrics["intervals"]["accuracy"] = {"low": 0.9, "high": 1.0}
     (reason,) = check_lineage(run, None, logged=False)[1]
     assert all(word in reason for word in ("metrics.json", "accuracy", "intervals.accuracy", "fer-id evaluate"))
     assert main(["evaluate", str(run.path)]) == DONE

@@ -22,6 +22,7 @@ SWEEP: dict[str, Any] = {
 }
 
 WriteSweep = Callable[..., Path]
+MakePlan = Callable[..., Plan]
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def write_sweep(tmp_path: Path) -> WriteSweep:
 
 
 @pytest.fixture
-def make_plan(write_sweep: WriteSweep, tmp_path: Path) -> Callable[..., Plan]:
+def make_plan(write_sweep: WriteSweep, tmp_path: Path) -> MakePlan:
     """Return a function that makes the plan of such a file; ``overrides`` are those of the command line."""
 
     def make(overrides: tuple[str, ...] = (), **changes: Any) -> Plan:

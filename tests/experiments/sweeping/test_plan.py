@@ -1,6 +1,5 @@
 """A trial's configuration, job hash and folder."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,7 @@ from experiments.settings.loading import load, plain
 from experiments.sweeping.plan import Plan, read_plan
 from fer_id.errors import ConfigError
 from fer_id.runs.configs import job_hash
-from tests.experiments.sweeping.conftest import COMMAND, WriteSweep
-
-MakePlan = Callable[..., Plan]
+from tests.experiments.sweeping.conftest import COMMAND, MakePlan, WriteSweep
 
 
 def test_parameters_reach_the_configuration(make_plan: MakePlan) -> None:

@@ -11,7 +11,6 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, SUGGESTED, Ledger, Trial
-from experiments.sweeping.plan import Plan
 from experiments.sweeping.study import Study
 from experiments.sweeping.trial import Outcome, measured
 from fer_id.errors import RunError
@@ -19,8 +18,10 @@ from fer_id.files import write_json
 from fer_id.labels import TARGET
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
+from tests.experiments.messages import Capture
+from tests.experiments.sweeping.conftest import MakePlan
 
-MakePlan = Callable[..., Plan]
+MakeStudy = Callable[..., Study]
 FOLDS = ("s00", "s01", "s02")
 RANDOM = {
     "method": "random",
@@ -30,7 +31,7 @@ RANDOM = {
 
 
 @pytest.fixture
-def make_study(make_plan: MakePlan) -> Callable[..., Study]:
+def make_study(make_plan: MakePlan) -> MakeStudy:
     """Return a function that makes a study; with the same changes it opens the study as a new process would."""
 
     def make(folds: tuple[str | None, ...] = FOLDS, **changes: Any) -> Study:
@@ -40,9 +41,6 @@ def make_study(make_plan: MakePlan) -> Callable[..., Study]:
         return Study(plan, ledger, folds, seed=0)
 
     return make
-
-
-MakeStudy = Callable[..., Study]
 
 
 def suggested(study: Study, count: int) -> list[Trial]:
@@ -90,18 +88,14 @@ def test_a_new_process_goes_on_where_the_last_one_was(make_study: MakeStudy) -> 
 def test_an_invalid_configuration_is_recorded_as_failed(make_study: MakeStudy) -> None:
     """The strategy ``gradual`` needs a pretrained model, ``full`` does not."""
     parameters = {"adapt.strategy": {"values": ["full", "gradual", "l2sp"]}}
-    study = make_study((None,), parameters=parameters, run_cap=None, method="grid")
+    grid: dict[str, Any] = {"parameters": parameters, "run_cap": None, "method": "grid"}
+    study = make_study((None,), **grid)
     assert [trial.parameters["adapt.strategy"] for trial in suggested(study, 5)] == ["full"]
     failed = [trial for trial in study.ended if trial.status == FAILED]
     assert [trial.parameters["adapt.strategy"] for trial in failed] == ["gradual", "l2sp"]
     assert "needs a model to start from" in str(failed[0].reason)
     assert not failed[0].job
-    assert [
-        trial.status for trial in make_study((None,), parameters=parameters, run_cap=None, method="grid").ended
-    ] == [
-        FAILED,
-        FAILED,
-    ]
+    assert [trial.status for trial in make_study((None,), **grid).ended] == [FAILED, FAILED]
 
 
 def test_the_leader_of_a_fold_is_its_own(make_study: MakeStudy) -> None:
@@ -240,9 +234,7 @@ def test_a_finished_trial_whose_run_is_gone_is_trained_again(make_study: MakeStu
     assert [trial.job for trial in suggested(make_study((None,), run_cap=1), 2)] == [trial.job]
 
 
-def test_a_trial_whose_curve_is_damaged_stays_what_the_ledger_says(
-    make_study: MakeStudy, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_trial_whose_curve_is_damaged_stays_what_the_ledger_says(make_study: MakeStudy, capsys: Capture) -> None:
     study = make_study((None,))
     for value in (0.5, 0.9):
         (trial,) = suggested(study, 1)

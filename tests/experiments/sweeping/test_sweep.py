@@ -16,18 +16,18 @@ import pytest
 import torch
 import yaml
 
-from experiments.cli import DONE, INTERRUPTED, TERMINATED, USERS_FAULT, main
+from experiments.cli import DONE, INTERRUPTED, TERMINATED, main
 from experiments.sweeping.ledger import Ledger
 from experiments.sweeping.machines import SweepConfig, machines
 from experiments.sweeping.spec import SWEEPS
 from fer_id.errors import RunError
-from fer_id.files import read_json, write_json
+from fer_id.files import locked
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
 from tests.experiments.conftest import QUICK
-from tests.experiments.messages import refusal
+from tests.experiments.messages import Capture, edited, refusal, train
+from tests.experiments.sweeping.conftest import SWEEP
 
-Told = pytest.CaptureFixture[str]
 TINY = ("model=cnn_lstm", "model.widths=[4,4,8,8]", "model.convs=[1,2,1,1]", "model.hidden=8", "batch_size=8")
 
 
@@ -57,22 +57,11 @@ def write_file(tmp_path: Path, drawn: Path) -> WriteFile:
     command."""
 
     def write(*also: str, **changes: Any) -> Path:
-        words = [
-            "data=synthetic",
-            f"data.store={drawn}",
-            *TINY,
-            "protocol=holdout",
-            "trainer.max_epochs=1",
-            "trainer.patience=0",
-            *QUICK,
-        ]
-        words = list({word.partition("=")[0]: word for word in [*words, *also]}.values())
-        table = {
-            "command": ["fer-id", "train", *words, "${args_no_hyphens}"],
-            "method": "grid",
-            "metric": {"name": "val/macro_f1", "goal": "maximize"},
-            "parameters": {"optim.lr": {"values": [0.01, 0.02]}},
-        }
+        words = ["data=synthetic", f"data.store={drawn}", *TINY, "protocol=holdout"]
+        words += ["trainer.max_epochs=1", "trainer.patience=0", *QUICK, *also]
+        words = list({word.partition("=")[0]: word for word in words}.values())
+        command = ["fer-id", "train", *words, "${args_no_hyphens}"]
+        table = SWEEP | {"command": command, "parameters": {"optim.lr": {"values": [0.01, 0.02]}}}
         path = tmp_path / "tiny.yaml"
         path.write_text(yaml.safe_dump(table | changes))
         return path
@@ -86,7 +75,7 @@ def study(folder: Path) -> dict[tuple[str | None, int], Any]:
 
 @BOTH_WAYS
 def test_a_failing_trial_leaves_the_others_and_is_tried_again(
-    trained: str, write_file: WriteFile, tmp_path: Path, capsys: Told
+    trained: str, write_file: WriteFile, tmp_path: Path, capsys: Capture
 ) -> None:
     if trained == "here" and torch.cuda.is_available():
         pytest.skip("there is a GPU, which Ray would hide")
@@ -120,9 +109,8 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(
 
     # Again: finished trials are unchanged; failed trials fail again.
     before = written(folder, trials[None, 1].job, trials[None, 3].job)
-    assert "2 trials are over and stay as they are, 2 failed and are tried again" in refusal(
-        capsys, ["sweep", "resume", str(folder)]
-    )
+    output = refusal(capsys, ["sweep", "resume", str(folder)])
+    assert "2 trials are over and stay as they are, 2 failed and are tried again" in output
     assert written(folder, trials[None, 1].job, trials[None, 3].job) == before
     assert [line["status"] for line in lines(folder) if line["number"] == 1] == ["suggested", "done"]
     assert [line["status"] for line in lines(folder) if line["number"] == 2] == ["suggested", "failed"] * 2
@@ -141,7 +129,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.slow
 @BOTH_WAYS
 def test_every_fold_selects_for_itself(
-    trained: str, write_file: WriteFile, drawn: Path, tmp_path: Path, capsys: Told
+    trained: str, write_file: WriteFile, drawn: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     children = sorted(ClipStore.open(drawn).clips["subject_id"].unique())
     children = children if trained == "by Ray" else children[:2]
@@ -164,9 +152,8 @@ def test_every_fold_selects_for_itself(
     for fold in folds:
         scores = {}
         for path in (folder / "folds" / fold).iterdir():
-            values = [
-                json.loads(line).get("val/macro_f1") for line in (path / "metrics.jsonl").read_text().splitlines()
-            ]
+            rows = (path / "metrics.jsonl").read_text().splitlines()
+            values = [json.loads(line).get("val/macro_f1") for line in rows]
             if (path / "DONE").exists():
                 scores[path.name] = max(value for value in values if value is not None)
         chosen = selected.job().selected[fold]
@@ -188,11 +175,8 @@ def test_every_fold_selects_for_itself(
     for _, trial in trials.items():
         if trial.status == "done":
             run = RunDir(folder / "folds" / str(trial.fold) / trial.job)
-            write_json(
-                run.path / "metrics.json",
-                read_json(run.path / "metrics.json", RunError)
-                | {"accuracy": float(trial.parameters["optim.lr"] == 0.0001)},
-            )
+            with edited(run.path / "metrics.json") as metrics:
+                metrics["accuracy"] = float(trial.parameters["optim.lr"] == 0.0001)
     before, done = selected.job().selected, (selected.path / "DONE").stat().st_mtime_ns
     assert main(["sweep", "resume", str(folder)]) == DONE
     assert RunDir(folder / "selected").job().selected == before
@@ -201,7 +185,7 @@ def test_every_fold_selects_for_itself(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray")
-def test_more_configurations_go_on_where_it_ended(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
+def test_more_configurations_go_on_where_it_ended(write_file: WriteFile, tmp_path: Path, capsys: Capture) -> None:
     rates = {"optim.lr": {"min": 0.001, "max": 0.1, "distribution": "log_uniform_values"}}
     file = write_file(method="random", run_cap=1, parameters=rates)
     arguments = ["sweep", "run", str(file), f"runs.root={tmp_path}", "name=grown"]
@@ -221,16 +205,14 @@ def test_more_configurations_go_on_where_it_ended(write_file: WriteFile, tmp_pat
     assert "side by side" not in capsys.readouterr().err
 
     # Another sweep does not get into this study.
-    capsys.readouterr()
-    assert main([*arguments, "trainer.max_epochs=2"]) == USERS_FAULT
-    assert "is a study of another sweep (differs in overrides)" in capsys.readouterr().err
-    assert main(["sweep", "run", str(write_file()), f"runs.root={tmp_path}", "name=grown"]) == USERS_FAULT
-    assert "differs in file" in capsys.readouterr().err
+    assert "is a study of another sweep (differs in overrides)" in refusal(capsys, [*arguments, "trainer.max_epochs=2"])
+    another = ["sweep", "run", str(write_file()), f"runs.root={tmp_path}", "name=grown"]
+    assert "differs in file" in refusal(capsys, another)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray")
-def test_a_lost_worker_is_replaced_once(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
+def test_a_lost_worker_is_replaced_once(write_file: WriteFile, tmp_path: Path, capsys: Capture) -> None:
     file = write_file("trainer.max_epochs=12", parameters={"optim.lr": {"values": [0.01]}})
     folder, killed = tmp_path / "runs" / "tiny", list[int]()
 
@@ -323,28 +305,24 @@ def _half_way(folder: Path) -> bool:
 
 
 def test_a_cluster_that_does_not_answer_is_reported_before_a_study_begins(
-    write_file: WriteFile, tmp_path: Path, capsys: Told
+    write_file: WriteFile, tmp_path: Path, capsys: Capture
 ) -> None:
     arguments = ["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs", "ray.address=127.0.0.1:1"]
     assert "ray.address=127.0.0.1:1 does not answer" in refusal(capsys, arguments)
     assert not (tmp_path / "runs").exists()
 
 
-def test_two_processes_do_not_share_a_study(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
-    from fer_id.errors import RunError
-    from fer_id.files import locked
-
+def test_two_processes_do_not_share_a_study(write_file: WriteFile, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "runs" / "tiny").mkdir(parents=True)
     with locked(tmp_path / "runs" / "tiny", RunError):
-        assert main(["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs"]) == USERS_FAULT
-    assert "another process is working there" in capsys.readouterr().err
+        output = refusal(capsys, ["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs"])
+    assert "another process is working there" in output
 
 
-def test_a_folder_of_other_runs_is_left_alone(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
+def test_a_folder_of_other_runs_is_left_alone(write_file: WriteFile, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "runs" / "tiny" / "cnn_lstm").mkdir(parents=True)
-    assert "holds other runs (cnn_lstm); choose another name=" in refusal(
-        capsys, ["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs"]
-    )
+    output = refusal(capsys, ["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs"])
+    assert "holds other runs (cnn_lstm); choose another name=" in output
     assert sorted(path.name for path in (tmp_path / "runs" / "tiny").iterdir()) == [".lock", "cnn_lstm"]
 
 
@@ -363,7 +341,7 @@ def test_a_folder_of_other_runs_is_left_alone(write_file: WriteFile, tmp_path: P
     ],
 )
 def test_bad_arguments_are_refused_before_training(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert message in refusal(capsys, ["sweep", *arguments])
@@ -378,15 +356,10 @@ def source(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a pretrained run whose drawn adults are not in the cohort."""
     root = tmp_path_factory.mktemp("source")
     adults = root / "adults"
-    assert (
-        main(
-            ["synth", f"out={adults}", "population=adults", "subjects=3", "clips_per_emotion=1", "frames=3", "seed=22"]
-        )
-        == DONE
-    )
+    few = ("population=adults", "subjects=3", "clips_per_emotion=1", "frames=3", "seed=22")
+    assert main(["synth", f"out={adults}", *few]) == DONE
     words = ["train", "data=synthetic", f"data.store={adults}", *TINY, "protocol=holdout", *QUICK]
-    assert main([*words, "trainer.max_epochs=1", f"runs.root={root}", "name=source/run"]) == DONE
-    return root / "source" / "run"
+    return train([*words, "trainer.max_epochs=1", f"runs.root={root}", "name=source/run"]).path
 
 
 SMALL = ("model.widths=[4,4,8,8]", "model.convs=[1,2,1,1]", "model.hidden=8")
@@ -405,9 +378,8 @@ def test_every_shipped_file_is_run() -> None:
 @BOTH_WAYS
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped(name: str, trained: str, drawn: Path, source: Path, tmp_path: Path) -> None:
-    quick = [
-        word for word in QUICK if word.partition("=")[0] not in {setting.partition("=")[0] for setting in SHIPPED[name]}
-    ]
+    chosen = {setting.partition("=")[0] for setting in SHIPPED[name]}
+    quick = [word for word in QUICK if word.partition("=")[0] not in chosen]
     also = [f"init.run={source}"] if name == "strategies" else []
     arguments = [*SHIPPED[name], *quick, *also, f"data.store={drawn}", "trainer.max_epochs=1", "batch_size=8"]
     assert main(["sweep", "run", name, f"runs.root={tmp_path}", "run_cap=1", "concurrent=1", *arguments]) == DONE

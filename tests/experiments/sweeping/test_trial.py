@@ -22,12 +22,13 @@ from fer_id.errors import RunError
 from fer_id.files import locked
 from fer_id.loggers.disclosure import TRIAL
 from fer_id.runs.run_dir import RunDir
+from tests.experiments.messages import Tiny
 
-Tiny = Callable[..., list[str]]
+Assigned = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def assigned(drawn: Path, tiny: Tiny, tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
+def assigned(drawn: Path, tiny: Tiny, tmp_path: Path) -> Iterator[Assigned]:
     """Yield a function that makes an assignment (``assigned("optim.lr=0.1")``); the process state that the worker
     changes is restored."""
     before = Path.cwd(), sys.argv
@@ -42,7 +43,7 @@ def assigned(drawn: Path, tiny: Tiny, tmp_path: Path) -> Iterator[Callable[..., 
 
 
 def test_a_trial_trains_in_its_folder_and_only_once(
-    assigned: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    assigned: Assigned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reports: list[tuple[int, float, bool]] = []
     monkeypatch.setattr(worker, "_report", lambda *report: reports.append(report))
@@ -60,7 +61,7 @@ def test_a_trial_trains_in_its_folder_and_only_once(
 
 
 def test_errors_of_a_training_are_returned_and_logged(
-    assigned: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    assigned: Assigned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "runs" / "a" / "b" / "log.txt"
     outcome = run_trial(assigned("data.store=nowhere"))[OUTCOME]
@@ -78,7 +79,7 @@ def test_errors_of_a_training_are_returned_and_logged(
 
 
 def test_a_trial_waits_for_the_worker_of_a_killed_sweep(
-    assigned: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    assigned: Assigned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "_report", lambda *_: None)
     run, held = tmp_path / "runs" / "a" / "b", threading.Event()
@@ -98,7 +99,7 @@ def test_a_trial_waits_for_the_worker_of_a_killed_sweep(
     other.join()
 
 
-def test_a_machine_without_the_folder_says_so(assigned: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_a_machine_without_the_folder_says_so(assigned: Assigned, tmp_path: Path) -> None:
     outcome = run_trial(assigned(home=tmp_path / "of another machine"))[OUTCOME]
     assert outcome["status"] == "failed"
     assert "all machines of a cluster must see the same folders" in outcome["reason"]
@@ -116,10 +117,9 @@ def test_a_resumed_trial_reports_its_earlier_validations_too(drawn: Path, tiny: 
             raise EndedOutside
 
     for _ in range(2):
+        watch = Watch(run, "val/loss", tell)
         try:
-            train_one(
-                config, run.path, open_data(config, None), job_type=TRIAL, watchers=[Watch(run, "val/loss", tell)]
-            )
+            train_one(config, run.path, open_data(config, None), job_type=TRIAL, watchers=[watch])
         except EndedOutside:
             assert not run.done
     curve = run.learning_curve()

@@ -1,7 +1,6 @@
 """Early stopping by Ray's ASHA, and the resources of Ray; no cluster is started."""
 
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from experiments.sweeping.study import Study
 from experiments.sweeping.trial import LAST, VALIDATION, VALUE, Outcome
 from experiments.sweeping.tuning import Stopper, _death
 from fer_id.errors import ConfigError
+from tests.experiments.sweeping.conftest import MakePlan
 
 GO_ON, STOP = "CONTINUE", "STOP"
-MakePlan = Callable[..., Plan]
 
 
 class RayTrial:
@@ -63,9 +62,8 @@ def test_decisions_fall_where_wandb_has_its_brackets(
 
 def test_without_early_terminate_nothing_stops(make_plan: MakePlan) -> None:
     scheduler = stopper(make_plan())
-    assert (
-        decisions(scheduler, RayTrial("good"), [0.9] * 9) + decisions(scheduler, RayTrial("bad"), [0.1] * 9) == "g" * 18
-    )
+    assert decisions(scheduler, RayTrial("good"), [0.9] * 9) == "g" * 9
+    assert decisions(scheduler, RayTrial("bad"), [0.1] * 9) == "g" * 9
 
 
 def test_the_last_validation_ends_nothing(make_plan: MakePlan) -> None:
@@ -134,13 +132,6 @@ def test_a_trial_that_never_fits_is_refused(settings: dict[str, Any], message: s
 def test_an_address_needs_a_port(address: str) -> None:
     with pytest.raises(ConfigError, match="expected host:port"):
         require_answer(address)
-
-
-def test_an_address_that_does_not_answer() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))  # no server listens there
-        with pytest.raises(ConfigError, match="does not answer"):
-            require_answer(f"127.0.0.1:{free.getsockname()[1]}")
 
 
 def test_an_address_of_another_service_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

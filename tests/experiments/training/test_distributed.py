@@ -15,10 +15,7 @@ import torch
 from experiments.cli import DONE, TERMINATED, main
 from fer_id.models.checkpoint import read_tensors
 from fer_id.runs.run_dir import RunDir
-from tests.experiments.messages import refusal
-
-Tiny = Callable[..., list[str]]
-Told = pytest.CaptureFixture[str]
+from tests.experiments.messages import Capture, Tiny, refusal
 
 ROOT = Path(__file__).resolve().parents[3]
 # Layer normalisation: on CPUs batch normalisation takes the statistics of each process's share.
@@ -132,7 +129,7 @@ def test_who_started_the_processes_and_the_configuration_must_agree(
     tiny: Tiny,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: Told,
+    capsys: Capture,
 ) -> None:
     for name, value in started.items():
         monkeypatch.setenv(name, value)
@@ -159,7 +156,7 @@ def test_a_training_of_one_does_not_heed_the_job_it_runs_in(
     ],
 )
 def test_what_several_devices_cannot_share_is_refused(
-    setting: str, says: str, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+    setting: str, says: str, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     told = refusal(capsys, tiny(drawn, tmp_path, TWO, "name=a", setting))
     assert says in told

@@ -16,8 +16,8 @@ import pytest
 
 from experiments.cli import DONE, TERMINATED, main
 from fer_id.runs.run_dir import RunDir
+from tests.experiments.messages import DRAWING, Tiny
 
-Tiny = Callable[..., list[str]]
 Same = Callable[[RunDir, RunDir], bool]
 Ends = list[tuple[int, str]]
 Story = tuple[tuple[str, ...], list[tuple[str, str, int]], list[str]]
@@ -26,8 +26,6 @@ Stories = tuple[dict[str, RunDir], dict[str, Ends]]
 
 ROOT = Path(__file__).resolve().parents[3]
 KILLED = -signal.SIGKILL
-DRAWING = ("trainer.max_epochs=3", "model.dropout=0.3", "optim.schedule=one_cycle", "trainer.patience=0", "name=a")
-"""Three epochs of two steps, with everything that draws: dropout, augmentation, a schedule."""
 
 STEP = "fer_id.tasks.classification:ClipClassification.training_step"
 VALIDATION = "fer_id.tasks.classification:ClipClassification.validation_step"
@@ -130,10 +128,7 @@ def test_early_stopping_remembers_how_long_it_has_waited(
 ) -> None:
     patient = ("trainer.patience=1", "trainer.max_epochs=6")
     runs, ended = live(
-        {
-            "patient straight": (patient, [], PICTURES),
-            "patient killed": (patient, [("kill", STEP, 4)], PICTURES),
-        }
+        {"patient straight": (patient, [], PICTURES), "patient killed": (patient, [("kill", STEP, 4)], PICTURES)}
     )
     assert [code for code, _ in ended["patient killed"]] == [KILLED, DONE]
     assert len(runs["patient straight"].learning_curve()) < 6  # it did stop

@@ -10,13 +10,16 @@ import pytest
 import pytorch_lightning as pl
 import wandb
 
-from experiments.cli import DONE, INTERRUPTED, main
+from experiments.cli import DONE, main
+from experiments.config import TrainConfig
+from experiments.settings.loading import load
+from experiments.training.setup import open_data
+from experiments.training.training import train_one
 from fer_id.callbacks import register_callback, registry
 from fer_id.callbacks.record import Record
-from fer_id.runs.run_dir import RunDir
-from tests.experiments.messages import refusal
+from fer_id.loggers.disclosure import TRIAL
+from tests.experiments.messages import Capture, Tiny, refusal, stop, train
 
-Tiny = Callable[..., list[str]]
 Read = Callable[[Path], SimpleNamespace]
 
 
@@ -31,9 +34,8 @@ def test_leaving_one_child_out_reads_as_one_study(drawn: Path, tiny: Tiny, wandb
     subjects = sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[:2]
     only = f"protocol.only=[{','.join(subjects)}]"
     arguments = tiny(drawn, tmp_path, "logging.wandb=offline", "protocol=loso", only, "name=study/loso")
-    assert main(arguments) == DONE
+    run = train(arguments)
     wandb.teardown()
-    run = RunDir.open(tmp_path / "study" / "loso")
     whole, *folds = (wandb_run(one.path) for one in (run, *run.folds))
 
     assert [one.job_type for one in (whole, *folds)] == ["study", "fold", "fold"]
@@ -60,20 +62,10 @@ def test_the_summary_is_of_the_best_epoch_and_a_resumed_run_is_whole(
     drawn: Path, tiny: Tiny, wandb_run: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = tiny(drawn, tmp_path, "logging.wandb=offline", "trainer.max_epochs=3", "optim.lr=0.05", "name=a")
-    original, calls = Record.on_train_epoch_end, []
-
-    def interrupted(self: Record, *args: object) -> None:
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        original(self, *args)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Record, "on_train_epoch_end", interrupted)
-        assert main(arguments) == INTERRUPTED
-    assert main(arguments) == DONE
+    stop(monkeypatch, Record, "on_train_epoch_end", 2, arguments)
+    curve = train(arguments).learning_curve()
     wandb.teardown()
-    told, curve = wandb_run(tmp_path / "a"), RunDir.open(tmp_path / "a").learning_curve()
+    told = wandb_run(tmp_path / "a")
     assert [row["epoch"] for row in told.rows if "epoch" in row and "val/loss" in row] == [0, 1, 2]
     best = curve.loc[curve["val/macro_f1"].idxmax()]
     assert told.summary["val/best_epoch"] == best["epoch"]
@@ -99,12 +91,6 @@ def test_a_trial_within_a_fold_does_not_name_its_child(
     drawn: Path, tiny: Tiny, wandb_run: Read, tmp_path: Path
 ) -> None:
     """As a sweep lays it down: ``runs/STUDY/folds/CHILD/JOB``."""
-    from experiments.config import TrainConfig
-    from experiments.settings.loading import load
-    from experiments.training.setup import open_data
-    from experiments.training.training import train_one
-    from fer_id.loggers.disclosure import TRIAL
-
     subject = sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[1]
     name = f"lr/folds/{subject}/0a1b"
     config = load(TrainConfig, tiny(drawn, tmp_path, "logging.wandb=offline", "protocol=loso")[1:])
@@ -119,33 +105,31 @@ def test_a_trial_within_a_fold_does_not_name_its_child(
 
 
 def test_a_callback_of_ones_own_joins_by_its_name(
-    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     class Mine(pl.Callback):
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             pl_module.log("train/mine", 0.25)
 
     monkeypatch.setattr(registry, "_registered", {})
-    assert "mine: unknown. Known: class_metrics, subgroup_fairness, grad_cam_panel" in refusal(
-        capsys, tiny(drawn, tmp_path, "trainer.callbacks=[mine]", "name=a")
-    )
+    output = refusal(capsys, tiny(drawn, tmp_path, "trainer.callbacks=[mine]", "name=a"))
+    assert "mine: unknown. Known: class_metrics, subgroup_fairness, grad_cam_panel" in output
     register_callback("mine", Mine)
-    assert main(tiny(drawn, tmp_path, "trainer.callbacks=[mine]", "name=a")) == DONE
-    (row,) = RunDir.open(tmp_path / "a").learning_curve().to_dict("records")
+    (row,) = train(tiny(drawn, tmp_path, "trainer.callbacks=[mine]", "name=a")).learning_curve().to_dict("records")
     assert row["train/mine"] == 0.25
     assert {"val/happy/specificity", "val/macro_f1"} <= set(row)
 
 
 def test_a_server_that_is_not_reachable_costs_a_line_and_never_the_training(
-    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    assert main(tiny(drawn, tmp_path, "logging.wandb=auto", "name=a")) == DONE
+    run = train(tiny(drawn, tmp_path, "logging.wandb=auto", "name=a"))
     wandb.teardown()
     told = capsys.readouterr().err
     (offline,) = (tmp_path / "a" / "wandb").glob("offline-run-*")
     assert "does not answer ([Errno 111] Connection refused). The run is recorded offline; send it later" in told
     assert f"wandb sync {offline}" in told
-    assert RunDir.open(tmp_path / "a").metrics()["n_clips"] > 0
+    assert run.metrics()["n_clips"] > 0

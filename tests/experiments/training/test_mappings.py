@@ -18,9 +18,9 @@ from fer_id.evaluation.config import ProtocolConfig
 from fer_id.files import read_json, write_json
 from fer_id.models.config import ModelConfig
 from fer_id.runs.run_dir import RunDir
+from tests.experiments.messages import Capture
 
 Factory = Callable[..., Path]
-Told = pytest.CaptureFixture[str]
 DIFFERENT = "landmarks of different mappings from MediaPipe's mesh"
 
 
@@ -58,7 +58,14 @@ def finished(path: Path, config: TrainConfig, **record: Any) -> RunDir:
     return run
 
 
-def test_pooled_stores_of_two_mappings_are_refused_where_landmarks_are_an_input(store: Factory, capsys: Told) -> None:
+def opened(config: TrainConfig) -> RunDir | None:
+    data = open_data(config, None)
+    return open_parent(config, data, data.fold)
+
+
+def test_pooled_stores_of_two_mappings_are_refused_where_landmarks_are_an_input(
+    store: Factory, capsys: Capture
+) -> None:
     stores = store("first", None), store("second", "mesh-2")
     with pytest.raises(
         DataError, match=f"{DIFFERENT}: .*first .mesh-1., .*second .mesh-2..*model.landmarks"
@@ -71,7 +78,7 @@ def test_pooled_stores_of_two_mappings_are_refused_where_landmarks_are_an_input(
 
 
 @pytest.mark.parametrize("other", ["drawn", "published", "none", "mesh-2"])
-def test_other_origins_mix_with_every_mapping(store: Factory, capsys: Told, other: str) -> None:
+def test_other_origins_mix_with_every_mapping(store: Factory, capsys: Capture, other: str) -> None:
     stores = store("first", "mesh-2"), store("second", other)
     data = open_data(training(*stores, landmarks=8), None)
     assert not capsys.readouterr().err
@@ -88,29 +95,24 @@ def test_other_origins_mix_with_every_mapping(store: Factory, capsys: Told, othe
     ],
 )
 def test_weights_of_another_mapping_are_refused(
-    store: Factory, tmp_path: Path, capsys: Told, record: dict[str, Any], refused: bool
+    store: Factory, tmp_path: Path, capsys: Capture, record: dict[str, Any], refused: bool
 ) -> None:
     before, now = store("before", "none"), store("now", "mesh-2")
     run = finished(tmp_path / "run", training(before, landmarks=8), **record)
     if record["mesh_mappings"] is None:
         run.write_job(run.job().model_copy(update={"dataset": "cohort"}))
     for init in ({"run": str(run.path)}, {"run": str(run.path), "transfer": True}):
-        config = training(now, landmarks=8, **init)
-        data = open_data(config, None)
         if refused:
             with pytest.raises(DataError, match=f"{DIFFERENT}: .*run .mesh-1., .*now .mesh-2."):
-                open_parent(config, data, data.fold)
+                opened(training(now, landmarks=8, **init))
         else:
-            assert open_parent(config, data, data.fold) is not None
-        config = training(now, landmarks=0, **init)
-        assert open_parent(config, data, data.fold) is not None
+            assert opened(training(now, landmarks=8, **init)) is not None
+        assert opened(training(now, landmarks=0, **init)) is not None
     assert capsys.readouterr().err.count(DIFFERENT) == refused
-    config = training(now, landmarks=8, encoder_from=str(run.path))  # takes no weight that sees landmarks
-    assert open_parent(config, data, data.fold) is not None
+    # Takes no weight that sees landmarks.
+    assert opened(training(now, landmarks=8, encoder_from=str(run.path))) is not None
 
 
 def test_an_older_run_on_drawings_has_no_mapping(store: Factory, tmp_path: Path) -> None:
     run = finished(tmp_path / "run", training(store("before", "drawn"), landmarks=8), mesh_mappings=None)
-    config = training(store("now", "mesh-2"), landmarks=8, run=str(run.path))
-    data = open_data(config, None)
-    assert open_parent(config, data, data.fold) is not None
+    assert opened(training(store("now", "mesh-2"), landmarks=8, run=str(run.path))) is not None

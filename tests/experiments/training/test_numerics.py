@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
+from experiments.cli import DONE, USERS_FAULT, main
 from experiments.config import TrainConfig
 from experiments.settings.loading import load
 from experiments.training import numerics
@@ -30,17 +29,15 @@ from fer_id.labels import TARGET
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks import numerics as capabilities
 from fer_id.tasks.numerics import Numerics
-from tests.experiments.messages import refusal
+from tests.experiments.messages import Capture, Tiny, Trained, reconfigure, refusal, stop, train
+from tests.experiments.sweeping.conftest import SWEEP
 
-Tiny = Callable[..., list[str]]
-Told = pytest.CaptureFixture[str]
+Timings = list[tuple[str, ...]]
 
 
 def record(run: RunDir, precision: str) -> RunDir:
     """Lets a run say that it was trained in another precision: what a machine that has it would have left."""
-    config = run.config()
-    config["trainer"]["precision"] = precision
-    run.write_config(config)
+    reconfigure(run, "trainer", precision=precision)
     run.write_job(run.job().model_copy(update={"precision": precision}))
     return run
 
@@ -54,9 +51,9 @@ def with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def timings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+def timings(monkeypatch: pytest.MonkeyPatch) -> Timings:
     """The candidates of every measurement, of which the last one is the fastest."""
-    calls: list[tuple[str, ...]] = []
+    calls: Timings = []
 
     def measure(model: Any, shape: Any, *, device: Any, precisions: Any, formats: Any) -> list[Numerics]:
         calls.append((*precisions, *formats))
@@ -81,7 +78,7 @@ def decide(root: Path, *more: str, frames: int = 3) -> tuple[str, str]:
 
 
 @pytest.mark.usefixtures("without_bf16")
-def test_a_decision_is_remembered_and_says_where(tmp_path: Path, timings: list[tuple[str, ...]], capsys: Told) -> None:
+def test_a_decision_is_remembered_and_says_where(tmp_path: Path, timings: Timings, capsys: Capture) -> None:
     assert decide(tmp_path) == ("32", "contiguous")
     assert "32 contiguous: 0.100 s a timed step (32 channels_last 0.200)" in capsys.readouterr().err
     indifferent = ("optim.lr=0.5", "seed=3", "model.dropout=0.5", "name=other", "trainer.max_epochs=2")
@@ -131,7 +128,7 @@ def test_a_decision_is_remembered_and_says_where(tmp_path: Path, timings: list[t
     ],
 )
 def test_what_may_change_the_decision_is_measured_again(
-    changes: dict[str, Any], tmp_path: Path, timings: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], tmp_path: Path, timings: Timings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decide(tmp_path)
     decide(tmp_path)
@@ -149,17 +146,12 @@ def test_what_may_change_the_decision_is_measured_again(
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
-        b"{",
-        b"\xff\xfe",
-        b"[]",
-        b'{"decisions": 3}',
-        b'{"decisions": [1]}',
-        b'{"decisions": [{"precision": "64"}]}',
+        *(b"", b"{", b"\xff\xfe", b"[]", b'{"decisions": 3}'),
+        *(b'{"decisions": [1]}', b'{"decisions": [{"precision": "64"}]}'),
     ],
 )
 def test_a_damaged_memory_is_ignored_with_a_line(
-    content: bytes, tmp_path: Path, timings: list[tuple[str, ...]], capsys: Told
+    content: bytes, tmp_path: Path, timings: Timings, capsys: Capture
 ) -> None:
     (tmp_path / MEMORY).write_bytes(content)
     assert decide(tmp_path) == ("32", "contiguous")
@@ -172,7 +164,7 @@ def test_a_damaged_memory_is_ignored_with_a_line(
 
 
 @pytest.mark.usefixtures("without_bf16")
-def test_a_memory_that_asks_for_what_is_missing_is_not_followed(tmp_path: Path, timings: list[tuple[str, ...]]) -> None:
+def test_a_memory_that_asks_for_what_is_missing_is_not_followed(tmp_path: Path, timings: Timings) -> None:
     decide(tmp_path)
     memory = (tmp_path / MEMORY).read_text()
     (tmp_path / MEMORY).write_text(memory.replace('"precision": "32"', '"precision": "bf16"'))
@@ -182,7 +174,7 @@ def test_a_memory_that_asks_for_what_is_missing_is_not_followed(tmp_path: Path, 
 
 @pytest.mark.usefixtures("without_bf16", "timings")
 def test_a_memory_that_cannot_be_written_is_no_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -194,7 +186,7 @@ def test_a_memory_that_cannot_be_written_is_no_failure(
 
 @pytest.mark.usefixtures("without_bf16")
 def test_a_process_that_comes_second_waits_and_takes_what_the_first_decided(
-    tmp_path: Path, timings: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, timings: Timings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decide(tmp_path)
     memory = json.loads((tmp_path / MEMORY).read_text())
@@ -214,7 +206,7 @@ def test_a_process_that_comes_second_waits_and_takes_what_the_first_decided(
 
 @pytest.mark.usefixtures("without_bf16")
 def test_nobody_waits_for_ever(
-    tmp_path: Path, timings: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, capsys: Told
+    tmp_path: Path, timings: Timings, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(numerics, "PATIENCE_S", 0.0)
     with locked(tmp_path, RunError):
@@ -224,7 +216,7 @@ def test_nobody_waits_for_ever(
 
 
 @pytest.mark.usefixtures("with_bf16")
-def test_what_was_chosen_is_not_timed(tmp_path: Path, timings: list[tuple[str, ...]]) -> None:
+def test_what_was_chosen_is_not_timed(tmp_path: Path, timings: Timings) -> None:
     assert decide(tmp_path, "trainer.precision=bf16", "trainer.memory_format=contiguous") == ("bf16", "contiguous")
     assert not list(tmp_path.iterdir())
     assert decide(tmp_path, "trainer.precision=bf16") == ("bf16", "contiguous")
@@ -237,7 +229,7 @@ def test_what_was_chosen_is_not_timed(tmp_path: Path, timings: list[tuple[str, .
 @pytest.mark.usefixtures("without_bf16")
 @pytest.mark.parametrize("more", [(), ("protocol=loso",)])
 def test_a_training_in_what_is_missing_is_refused_before_anything(
-    more: tuple[str, ...], drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+    more: tuple[str, ...], drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     said = refusal(capsys, tiny(drawn, tmp_path, "trainer.precision=bf16", "name=a", *more))
     assert "trainer.precision=bf16: this machine (" in said
@@ -249,7 +241,7 @@ def test_a_training_in_what_is_missing_is_refused_before_anything(
 @pytest.mark.usefixtures("without_bf16")
 @pytest.mark.parametrize(("base", "varied"), [("bf16", None), ("32", ["32", "bf16"])])
 def test_a_sweep_in_what_is_missing_is_refused_before_anything(
-    base: str, varied: list[str] | None, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+    base: str, varied: list[str] | None, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     ours = ("runs.root", "trainer.precision", "optim.lr", "name")
     settings = [one for one in tiny(drawn, tmp_path)[1:] if not one.startswith(ours)]
@@ -258,40 +250,18 @@ def test_a_sweep_in_what_is_missing_is_refused_before_anything(
         parameters["trainer.precision"] = {"values": varied}
     else:
         settings.append(f"trainer.precision={base}")
-    content = {
-        "name": "lr",
-        "command": ["fer-id", "train", *settings, "${args_no_hyphens}"],
-        "method": "grid",
-        "metric": {"name": "val/macro_f1", "goal": "maximize"},
-        "parameters": parameters,
-    }
+    content = SWEEP | {"command": ["fer-id", "train", *settings, "${args_no_hyphens}"], "parameters": parameters}
     (tmp_path / "lr.yaml").write_text(yaml.safe_dump(content))
-    assert "trainer.precision=bf16: this machine (" in refusal(
-        capsys, ["sweep", "run", str(tmp_path / "lr.yaml"), f"runs.root={tmp_path / 'runs'}"]
-    )
+    output = refusal(capsys, ["sweep", "run", str(tmp_path / "lr.yaml"), f"runs.root={tmp_path / 'runs'}"])
+    assert "trainer.precision=bf16: this machine (" in output
     assert not (tmp_path / "runs").exists()
 
 
-def interrupt(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trains until the second epoch ends, of whichever run it is."""
-    original, epochs = Record.on_train_epoch_end, list[int]()
-
-    def interrupted(self: Record, *given: Any) -> None:
-        epochs.append(1)
-        if len(epochs) > 1:
-            raise KeyboardInterrupt
-        original(self, *given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Record, "on_train_epoch_end", interrupted)
-        assert main(arguments) == INTERRUPTED
-
-
 @pytest.fixture
-def begun(drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], RunDir]:
+def begun(drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
     """A training of two epochs in bf16, stopped within the second, and its arguments."""
     arguments = tiny(drawn, tmp_path, "trainer.max_epochs=2", "name=a")
-    interrupt(arguments, monkeypatch)
+    stop(monkeypatch, Record, "on_train_epoch_end", 1, arguments)
     return arguments, record(RunDir(tmp_path / "a"), "bf16")
 
 
@@ -301,7 +271,7 @@ def chosen(arguments: list[str], precision: str) -> list[str]:
 
 @pytest.mark.usefixtures("without_bf16")
 def test_a_training_of_another_machine_is_resumed_in_float32_only_where_that_is_said(
-    begun: tuple[list[str], RunDir], capsys: Told
+    begun: Trained, capsys: Capture
 ) -> None:
     arguments, run = begun
     before = (run.path / "config.yaml").read_bytes()
@@ -325,10 +295,10 @@ def test_a_training_of_another_machine_is_resumed_in_float32_only_where_that_is_
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_bf16")
 def test_folds_of_another_machine_stay_and_those_that_are_left_are_trained_in_float32(
-    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     arguments = tiny(drawn, tmp_path, "protocol=loso", "name=a")
-    interrupt(arguments, monkeypatch)  # within the second fold
+    stop(monkeypatch, Record, "on_train_epoch_end", 1, arguments)  # within the second fold
     study = RunDir(tmp_path / "a")
     begun = [record(run, "bf16") for run in (study, *study.folds)][1:]
     assert [fold.done for fold in begun] == [True, False]
@@ -345,16 +315,14 @@ def test_folds_of_another_machine_stay_and_those_that_are_left_are_trained_in_fl
 
 
 @pytest.mark.usefixtures("with_bf16")
-def test_where_there_is_bf16_its_training_does_not_go_on_in_float32(
-    begun: tuple[list[str], RunDir], capsys: Told
-) -> None:
+def test_where_there_is_bf16_its_training_does_not_go_on_in_float32(begun: Trained, capsys: Capture) -> None:
     assert main(chosen(begun[0], "32")) == USERS_FAULT
     assert "differs in trainer.precision)" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("without_bf16")
 def test_a_finished_run_of_another_machine_is_still_finished(
-    opened: dict[str, RunDir], drawn: Path, tiny: Tiny, capsys: Told
+    opened: dict[str, RunDir], drawn: Path, tiny: Tiny, capsys: Capture
 ) -> None:
     run = opened["bf16"]
     arguments = tiny(drawn, run.path.parent, *OPENED, f"name={run.path.name}")
@@ -370,9 +338,7 @@ OPENED = ("model.dropout=0.3", "protocol.test_fraction=0.5")
 
 @pytest.fixture(scope="module")
 def finished(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("finished")
-    assert main(tiny(drawn, root, *OPENED, "name=one")) == DONE
-    return root / "one"
+    return train(tiny(drawn, tmp_path_factory.mktemp("finished"), *OPENED, "name=one")).path
 
 
 @pytest.fixture
@@ -394,7 +360,7 @@ def opened(finished: Path, tmp_path: Path) -> dict[str, RunDir]:
     ids=["explain", "controls", "uncertainty"],
 )
 def test_a_run_of_another_machine_is_computed_in_float32_and_says_so_once(
-    verb: tuple[str, ...], result: str, opened: dict[str, RunDir], capsys: Told
+    verb: tuple[str, ...], result: str, opened: dict[str, RunDir], capsys: Capture
 ) -> None:
     found = {}
     for name, run in opened.items():
@@ -406,7 +372,7 @@ def test_a_run_of_another_machine_is_computed_in_float32_and_says_so_once(
 
 
 @pytest.mark.usefixtures("without_bf16")
-def test_a_video_is_shown_to_a_model_of_another_machine_in_float32(opened: dict[str, RunDir], capsys: Told) -> None:
+def test_a_video_is_shown_to_a_model_of_another_machine_in_float32(opened: dict[str, RunDir], capsys: Capture) -> None:
     assert open_run(str(opened["bf16"].path), None).watcher.precision == "32"
     assert "has no bf16 arithmetic" in capsys.readouterr().err
 
@@ -425,10 +391,9 @@ def test_what_needs_no_model_needs_no_precision(opened: dict[str, RunDir], tmp_p
 @pytest.mark.usefixtures("without_bf16")
 @pytest.mark.parametrize("key", ["run", "encoder_from"])
 def test_a_training_starts_from_a_run_of_another_machine(
-    key: str, opened: dict[str, RunDir], drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+    key: str, opened: dict[str, RunDir], drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     start = f"init.{key}={opened['bf16'].path}"
-    assert main(tiny(drawn, tmp_path, *OPENED, start, "trainer.precision=auto", "name=next")) == DONE
+    run = train(tiny(drawn, tmp_path, *OPENED, start, "trainer.precision=auto", "name=next"))
     assert capsys.readouterr().err.count("has no bf16 arithmetic") == 1
-    run = RunDir.open(tmp_path / "next")
     assert (run.config()["trainer"]["precision"], run.job().precision) == ("32", "32")

@@ -60,9 +60,13 @@ def images(path: Path, seed: int = 0) -> Path:
     return path
 
 
+def opened(config: TrainConfig, data: FerDataModule) -> RunDir | None:
+    return open_parent(config, data, data.fold)
+
+
 def refused(error: type[Exception], says: str, config: TrainConfig, data: FerDataModule) -> None:
     with pytest.raises(error, match=says):
-        open_parent(config, data, data.fold)
+        opened(config, data)
 
 
 def test_the_fold_of_the_same_name_is_the_parent_and_recorded(tiny_store: Factory, tmp_path: Path) -> None:
@@ -72,30 +76,22 @@ def test_the_fold_of_the_same_name_is_the_parent_and_recorded(tiny_store: Factor
     second = finish(tmp_path / "second", config, data, folds=True)
     assert RunDir(tmp_path / "second" / "folds" / "s02").job().parents == [f"{first}/folds/s02"]
     assert RunDir(second).job().parents == [f"{first}/folds/s{number:02d}" for number in range(4)]
-    config, data = training(store, run=second, fold="s01")
-    parent = open_parent(config, data, data.fold)
+    parent = opened(*training(store, run=second, fold="s01"))
     assert parent is not None
     assert parent.path == tmp_path / "second" / "folds" / "s01"
-    refused(
-        RunError,
-        "has no fold official; it has s00, s01",
-        *training(images(tmp_path / "i"), protocol="official", run=first),
-    )
+    stills = training(images(tmp_path / "i"), protocol="official", run=first)
+    refused(RunError, "has no fold official; it has s00, s01", *stills)
 
 
 def test_nobody_is_judged_whom_a_parent_or_grandparent_learned_from(tiny_store: Factory, tmp_path: Path) -> None:
-    ours, others, strangers = (
-        tiny_store("ours"),
-        tiny_store("others", subjects=9, seed=1),
-        images(tmp_path / "strangers"),
-    )
+    ours, others = tiny_store("ours"), tiny_store("others", subjects=9, seed=1)
+    strangers = images(tmp_path / "strangers")
     first = finish(tmp_path / "first", *training(ours, protocol="holdout"))
     subjects = RunDir(first).job().subjects
     for fold in (*subjects["train"], *subjects["validation"]):
         says = rf"first learned from 1 subjects whom fold {fold} tests: {fold}"
         refused(LeakageError, says, *training(ours, run=first, fold=fold))
-    config, data = training(ours, run=first, fold=subjects["test"][0])
-    assert open_parent(config, data, data.fold) is not None
+    assert opened(*training(ours, run=first, fold=subjects["test"][0])) is not None
 
     known = subjects["train"][0]
     second = finish(tmp_path / "second", *training(strangers, protocol="official", run=first))
@@ -114,8 +110,7 @@ def test_a_circle_of_runs_has_an_end(tiny_store: Factory, tmp_path: Path) -> Non
     first = finish(tmp_path / "first", *training(strangers, protocol="official"))
     second = finish(tmp_path / "second", *training(strangers, protocol="official", run=first))
     RunDir(first).write_job(RunDir(first).job().model_copy(update={"parents": [second]}))
-    config, data = training(tiny_store(), protocol="holdout", run=second)
-    assert open_parent(config, data, data.fold) is not None
+    assert opened(*training(tiny_store(), protocol="holdout", run=second)) is not None
 
 
 @pytest.mark.parametrize(
@@ -140,10 +135,8 @@ def test_the_splits_of_a_benchmark_hold_for_all_who_keep_to_them(tmp_path: Path)
     both = finish(tmp_path / "both", *training(one, other, protocol="official"))
     alone = finish(tmp_path / "alone", *training(one, protocol="official"))
     for parent in (both, alone):
-        config, data = training(one, protocol="official", run=parent)
-        assert open_parent(config, data, data.fold) is not None
-    config, data = training(other, protocol="holdout", run=alone)  # another store
-    assert open_parent(config, data, data.fold) is not None
+        assert opened(*training(one, protocol="official", run=parent)) is not None
+    assert opened(*training(other, protocol="holdout", run=alone)) is not None  # another store
     refused(LeakageError, "every store of this training", *training(one, other, protocol="official", run=alone))
 
 
@@ -151,8 +144,7 @@ def test_other_classes_are_refused_and_an_encoder_is_not(tiny_store: Factory, tm
     first = finish(tmp_path / "first", *training(images(tmp_path / "stills"), protocol="official"))
     store = tiny_store(label_space="fer7")
     refused(CheckpointError, r"of target5, .*of fer7.*init.encoder_from", *training(store, run=first))
-    config, data = training(store, encoder_from=first)
-    assert open_parent(config, data, data.fold) is not None
+    assert opened(*training(store, encoder_from=first)) is not None
 
 
 def test_what_is_not_there_is_said(tiny_store: Factory, tmp_path: Path) -> None:
@@ -163,8 +155,7 @@ def test_what_is_not_there_is_said(tiny_store: Factory, tmp_path: Path) -> None:
     (tmp_path / "first" / "DONE").unlink()
     refused(RunError, "is not finished", *training(store, run=first))
     refused(RunError, "is not a run", *training(store, run=str(tmp_path / "nowhere")))
-    config, data = training(store)
-    assert open_parent(config, data, data.fold) is None
+    assert opened(*training(store)) is None
 
 
 def simulated(path: Path, source: Path) -> Path:
@@ -185,8 +176,7 @@ def test_clips_simulated_from_a_benchmark_count_as_its_images(tmp_path: Path) ->
     clips = simulated(tmp_path / "simulated", store)
     first = finish(tmp_path / "first", *training(store, protocol="official"))
     refused(LeakageError, "may have learned from pictures that are tested here", *training(clips, run=first))
-    config, data = training(clips, protocol="official", run=first)
-    assert open_parent(config, data, data.fold) is not None
+    assert opened(*training(clips, protocol="official", run=first)) is not None
     back = finish(tmp_path / "back", *training(clips, protocol="holdout"))
     refused(LeakageError, "may have learned", *training(store, protocol="official", run=back))
 

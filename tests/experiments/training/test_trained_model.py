@@ -1,6 +1,5 @@
 """One way to open a trained run: with its weights alone, wherever they were trained and whatever they started from."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,24 +9,19 @@ import torch
 from experiments.cli import DONE, USERS_FAULT, main
 from experiments.training.trained_model import TrainedModel
 from experiments.training.video_model import open_run
-from fer_id.errors import RunError
+from fer_id.errors import FerIdError, RunError
 from fer_id.models import build
+from fer_id.models.config import ModelConfig
 from fer_id.runs.run_dir import RunDir
-from tests.experiments.messages import refusal
-
-Tiny = Callable[..., list[str]]
+from tests.experiments.messages import Capture, Tiny, reconfigure, refusal, train
 
 
 @pytest.fixture(scope="module")
 def pretrained(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """A run that says it began with weights that would have to be downloaded; it was trained without them."""
-    root = tmp_path_factory.mktemp("pretrained")
     encoder = ("model.encoder=timm:test_convnext", "model.widths=[]", "model.convs=[]", "model.residual=false")
-    assert main(tiny(drawn, root, *encoder, "model.dropout=0.3", "name=study/run")) == DONE
-    run = RunDir.open(root / "study" / "run")
-    config = run.config()
-    config["model"]["pretrained"] = True
-    run.write_config(config)
+    run = train(tiny(drawn, tmp_path_factory.mktemp("pretrained"), *encoder, "model.dropout=0.3", "name=study/run"))
+    reconfigure(run, "model", pretrained=True)
     return run
 
 
@@ -45,7 +39,7 @@ def test_the_model_answers_as_the_run_recorded(pretrained: RunDir) -> None:
     "verb", ["uncertainty", *(pytest.param(verb, marks=pytest.mark.slow) for verb in ("explain", "controls"))]
 )
 def test_no_verb_fetches_pretrained_weights_again(
-    pretrained: RunDir, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pretrained: RunDir, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     more = {"explain": ["clips=2", "checks=2"], "uncertainty": ["members=2"]}
     assert main([verb, str(pretrained.path), *more.get(verb, [])]) == DONE, capsys.readouterr().err
@@ -53,9 +47,6 @@ def test_no_verb_fetches_pretrained_weights_again(
 
 def test_what_is_fetched_is_seen() -> None:
     """The check above can fail: the tests run without a network, where building with pretrained weights is refused."""
-    from fer_id.errors import FerIdError
-    from fer_id.models.config import ModelConfig
-
     with pytest.raises(FerIdError):
         build.build_model(ModelConfig(encoder="timm:resnet18", head="mean", pretrained=True), 5)
 
@@ -70,12 +61,10 @@ def test_a_portable_model_is_the_same_in_float32_on_the_cpu(pretrained: RunDir) 
     assert any(not torch.equal(random[name], value) for name, value in weights.items() if value.is_floating_point())
 
 
-def test_the_checkpoint_of_another_run_is_refused(
-    drawn: Path, tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for seed in (1, 2):
-        assert main(tiny(drawn, tmp_path, f"seed={seed}", f"name=study/{seed}", "trainer.max_epochs=8")) == DONE
-    mine, other = (RunDir.open(tmp_path / "study" / name) for name in "12")
+def test_the_checkpoint_of_another_run_is_refused(drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
+    mine, other = (
+        train(tiny(drawn, tmp_path, f"seed={seed}", f"name=study/{seed}", "trainer.max_epochs=8")) for seed in (1, 2)
+    )
     assert TrainedModel.open(mine).data.fold
     kept = mine.checkpoint().read_bytes()
     mine.checkpoint().write_bytes(other.checkpoint().read_bytes())
@@ -95,6 +84,6 @@ def test_the_checkpoint_of_another_run_is_refused(
 
 def test_a_cross_validation_has_no_model_of_its_own(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
     folds = ("protocol=kfold", "protocol.folds=2", "protocol.only=[01]", "name=study/run")
-    assert main(tiny(drawn, tmp_path, *folds)) == DONE
+    run = train(tiny(drawn, tmp_path, *folds))
     with pytest.raises(RunError, match=r"is a cross-validation: .*open one of those"):
-        TrainedModel.open(RunDir.open(tmp_path / "study" / "run"))
+        TrainedModel.open(run)

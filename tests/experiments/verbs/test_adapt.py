@@ -1,7 +1,6 @@
 """``fer-id adapt`` from a finished run and a cohort to a run with metrics by child."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,6 @@ import pytest
 import torch
 
 from experiments.cli import DONE, INTERRUPTED, main
-from fer_id.errors import StoreError
-from fer_id.files import read_json, write_json
 from fer_id.models.checkpoint import load_state
 from fer_id.models.network import ClipClassifier
 from fer_id.runs.run_dir import RunDir
@@ -19,10 +16,7 @@ from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.features import FeatureBank
 from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import ClipBatch
-from tests.experiments.messages import refusal
-
-Tiny = Callable[..., list[str]]
-Capture = pytest.CaptureFixture[str]
+from tests.experiments.messages import Capture, Tiny, edited, refusal, train
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +24,7 @@ def source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """Run on other drawn children."""
     folder = tmp_path_factory.mktemp("source")
     assert main(["synth", f"out={folder}/store", "subjects=4", "clips_per_emotion=1", "frames=3", "seed=11"]) == DONE
-    assert main(tiny(folder / "store", folder / "runs", "name=source/lstm", "trainer.max_epochs=2")) == DONE
-    return RunDir.open(folder / "runs" / "source" / "lstm")
+    return train(tiny(folder / "store", folder / "runs", "name=source/lstm", "trainer.max_epochs=2"))
 
 
 def adapting(tiny: Tiny, store: Path, source: RunDir, runs: Path, strategy: str, *more: str) -> list[str]:
@@ -61,8 +54,7 @@ FEW = ("adabn", "dann", "gradual")
 def test_every_strategy_ends_in_a_run_of_the_left_out_child(
     strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
 ) -> None:
-    assert main(adapting(tiny, drawn, source, tmp_path, strategy, f"name=site/{strategy}")) == DONE
-    run = RunDir.open(tmp_path / "site" / strategy)
+    run = train(adapting(tiny, drawn, source, tmp_path, strategy, f"name=site/{strategy}"))
     tested = run.predictions().query("split == 'test'")
     assert set(tested["subject_id"]) == {"drawn7-001"}
     assert run.metrics()["n_clips"] == len(tested) == 10
@@ -86,8 +78,7 @@ def test_source_only_predicts_what_the_source_predicts(tiny: Tiny, drawn: Path, 
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
 
-    assert main(adapting(tiny, drawn, source, tmp_path, "source_only", "name=site/a")) == DONE
-    fold = RunDir.open(tmp_path / "site" / "a").folds[0]
+    fold = train(adapting(tiny, drawn, source, tmp_path, "source_only", "name=site/a")).folds[0]
     config = read(TrainConfig, fold.path / "config.yaml")
     data = open_data(config, fold.path.name)
     model = build_model(config.model, len(data.labels))
@@ -99,16 +90,6 @@ def test_source_only_predicts_what_the_source_predicts(tiny: Tiny, drawn: Path, 
         with torch.no_grad():
             logits = model.eval()(frames, torch.from_numpy(clip.valid.copy())[None])[0]
         np.testing.assert_allclose(recorded.loc[data.clips["clip_id"].iloc[row]], logits.numpy(), atol=1e-4)
-
-
-def test_an_adaptation_is_resumed_and_a_finished_one_stays(
-    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Capture
-) -> None:
-    arguments = adapting(tiny, drawn, source, tmp_path, "l2sp", "name=site/a")
-    assert main(arguments) == DONE
-    capsys.readouterr()
-    assert main(arguments) == DONE
-    assert "finished already" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -156,8 +137,7 @@ def test_folds_of_a_probe_share_features_with_the_same_result(
         passes.append(0)
         monkeypatch.setattr(FeatureBank.__init__, "__defaults__", (limit,))
         more = (f"name=site/{name}", "protocol.only=[]", "trainer.max_epochs=2")
-        assert main(adapting(tiny, drawn, source, tmp_path, "linear_probe", *more)) == DONE
-        predicted.append(RunDir.open(tmp_path / "site" / name).predictions())
+        predicted.append(train(adapting(tiny, drawn, source, tmp_path, "linear_probe", *more)).predictions())
     pd.testing.assert_frame_equal(*predicted)
     clips = 40
     assert passes[0] <= clips * (2 + 1) < passes[1]  # two epochs and once as it is, whatever the number of folds
@@ -166,23 +146,19 @@ def test_folds_of_a_probe_share_features_with_the_same_result(
 def test_a_child_in_the_sources_training_is_not_tested(
     tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    assert main(tiny(drawn, tmp_path, "name=same/run", "protocol=holdout")) == DONE
-    run = RunDir.open(tmp_path / "same" / "run")
+    run = train(tiny(drawn, tmp_path, "name=same/run", "protocol=holdout"))
     learned = run.job().subjects["train"][0]
     fold = f"protocol.only=[{learned}]"
-    assert f"learned from 1 subjects whom fold {learned} tests" in refusal(
-        capsys, adapting(tiny, drawn, run, tmp_path, "full", "name=site/a", fold)
-    )
+    output = refusal(capsys, adapting(tiny, drawn, run, tmp_path, "full", "name=site/a", fold))
+    assert f"learned from 1 subjects whom fold {learned} tests" in output
 
 
 def test_crops_of_another_geometry_are_refused(
     tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Capture
 ) -> None:
-    other = tmp_path / "gray"
-    shutil.copytree(drawn, other)
-    card = read_json(other / "card.json", StoreError)
-    card["geometry"]["colour"] = "gray"
-    write_json(other / "card.json", card)
+    other = shutil.copytree(drawn, tmp_path / "gray")
+    with edited(other / "card.json") as card:
+        card["geometry"]["colour"] = "gray"
     output = refusal(capsys, adapting(tiny, other, source, tmp_path / "runs", "full", "name=site/a"))
     assert "crops of another geometry: rgb, eyes at" in output
     assert "the cohort's are gray, eyes at" in output
@@ -226,8 +202,7 @@ def test_unlabelled_clips_of_the_tested_child_change_the_model(
     models = {}
     for mode in ("inductive", "transductive"):
         more = (f"protocol.mode={mode}", f"name=site/{mode}")
-        assert main(adapting(tiny, drawn, source, tmp_path, strategy, *more)) == DONE
-        run = RunDir.open(tmp_path / "site" / mode)
+        run = train(adapting(tiny, drawn, source, tmp_path, strategy, *more))
         models[mode] = load_state(run.folds[0].checkpoint())
         assert run.job().subjects.get("unlabelled") == (["drawn7-001"] if mode == "transductive" else None)
         assert ("Transductive protocol" in (run.path / "report.html").read_text()) == (mode == "transductive")
@@ -238,11 +213,9 @@ def test_a_model_trained_on_a_childs_unlabelled_clips_is_not_tested_on_the_child
     tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Capture
 ) -> None:
     arguments = adapting(tiny, drawn, source, tmp_path, "adabn", "protocol.mode=transductive", "name=site/a")
-    assert main(arguments) == DONE
-    seen = RunDir.open(tmp_path / "site" / "a").folds[0]
-    assert "learned from 1 subjects whom fold drawn7-001 tests" in refusal(
-        capsys, adapting(tiny, drawn, seen, tmp_path, "full", "name=site/b")
-    )
+    seen = train(arguments).folds[0]
+    output = refusal(capsys, adapting(tiny, drawn, seen, tmp_path, "full", "name=site/b"))
+    assert "learned from 1 subjects whom fold drawn7-001 tests" in output
 
 
 def test_earlier_clips_of_the_tested_child_are_in_the_training(
@@ -251,8 +224,7 @@ def test_earlier_clips_of_the_tested_child_are_in_the_training(
     store = filmed(drawn, tmp_path / "store")
     clips = pd.read_parquet(store / "clips.parquet")
     more = ("protocol.mode=personalised", "name=site/own")
-    assert main(adapting(tiny, store, source, tmp_path / "runs", "linear_probe", *more)) == DONE
-    run = RunDir.open(tmp_path / "runs" / "site" / "own")
+    run = train(adapting(tiny, store, source, tmp_path / "runs", "linear_probe", *more))
     (fold,) = run.folds
     assert "drawn7-001" in fold.job().subjects["train"]
     tested = fold.predictions().query("split == 'test'")["clip_id"]
@@ -318,10 +290,8 @@ def test_a_missing_source_store_is_reported_before_anything_is_begun(
     tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     assert main(["synth", f"out={tmp_path}/store", "subjects=4", "clips_per_emotion=1", "frames=3", "seed=12"]) == DONE
-    assert main(tiny(tmp_path / "store", tmp_path / "runs", "name=source/lstm")) == DONE
+    run = train(tiny(tmp_path / "store", tmp_path / "runs", "name=source/lstm"))
     shutil.rmtree(tmp_path / "store")
-    run = RunDir.open(tmp_path / "runs" / "source" / "lstm")
-    assert "learns again from what" in refusal(
-        capsys, adapting(tiny, drawn, run, tmp_path / "runs", "coral", "name=site/a")
-    )
+    output = refusal(capsys, adapting(tiny, drawn, run, tmp_path / "runs", "coral", "name=site/a"))
+    assert "learns again from what" in output
     assert not (tmp_path / "runs" / "site").exists()

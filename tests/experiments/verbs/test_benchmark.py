@@ -11,16 +11,16 @@ import pytest
 import yaml
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
-from experiments.cli import DONE, USERS_FAULT, main
+from experiments.cli import DONE, main
 from experiments.settings.loading import GROUPS, load
 from experiments.verbs.benchmark import BenchmarkConfig, trainings
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
 from fer_id.tasks.classification import ClipClassification
 from tests.experiments.conftest import QUICK
-from tests.experiments.messages import refusal
+from tests.experiments.messages import Capture, refusal
 
-Capture = pytest.CaptureFixture[str]
+Made = tuple[list[str], Path]
 CONTROLS = {
     *("whole clip", "whole clip, re-fitted", "mean of the frames", "chosen frame", "most confident frame"),
     *("shuffled frames", "reversed frames", "best frame with hindsight"),
@@ -29,9 +29,7 @@ TEMPORAL = ("cnn_lstm", "conv4_gru", "conv4_bilstm", "conv4_attention", "conv4_t
 
 
 @pytest.fixture(scope="module")
-def made(
-    drawn: Path, stores: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[list[str], Path]:
+def made(drawn: Path, stores: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Arguments and folder of a finished benchmark of a still model, the CNN-LSTM and all other heads, pretrained on
     stills; read-only."""
     root = tmp_path_factory.mktemp("benchmark")
@@ -56,26 +54,19 @@ def made(
         ),
         *(f"models=[{root}/still.yaml,{root}/lstm.yaml]", "heads=true", "protocol.at_most=[]", "trainer.max_epochs=2"),
         *(f"pretrain.store={stores['fer2013'][0]}", "pretrain.data=fer2013", "pretrain.at_most=[40,10,10]"),
-        *(
-            "trainer.validate_every=1",
-            f"runs.root={root}/runs",
-            f"out={root}/out",
-            "name=study",
-            "optim.lr=0.02",
-            "batch_size=5",
-        ),
+        *("trainer.validate_every=1", f"runs.root={root}/runs", f"out={root}/out", "name=study"),
+        *("optim.lr=0.02", "batch_size=5"),
     ]
     assert main(arguments) == DONE
     return arguments, root
 
 
-def test_the_tables_agree_with_the_predictions(made: tuple[list[str], Path]) -> None:
+def test_the_tables_agree_with_the_predictions(made: Made) -> None:
     table4 = pd.read_csv(made[1] / "out" / "table4.csv").set_index("model")
     assert list(table4.index) == ["shallow_cnn", "cnn_lstm", "conv4_mean", *TEMPORAL[1:]]
     assert set(table4["provenance"]) == {"synthetic"}
     for name, row in table4.iterrows():
-        predictions = RunDir.open(made[1] / "runs" / "study" / str(name)).predictions()
-        test = predictions[predictions["split"] == "test"]
+        test = RunDir.open(made[1] / "runs" / "study" / str(name)).predictions().query("split == 'test'")
         truth, predicted = test["label"], test["predicted"]
         assert row["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
         assert row["macro_recall"] == pytest.approx(recall_score(truth, predicted, average="macro"))
@@ -91,10 +82,9 @@ def test_the_tables_agree_with_the_predictions(made: tuple[list[str], Path]) -> 
     assert pd.isna(table4.loc["conv4_gru", "paper_accuracy"])
 
 
-def test_classes_and_their_confusions(made: tuple[list[str], Path]) -> None:
+def test_classes_and_their_confusions(made: Made) -> None:
     table5 = pd.read_csv(made[1] / "out" / "table5.csv").set_index(["model", "class"])
-    predictions = RunDir.open(made[1] / "runs" / "study" / "cnn_lstm").predictions()
-    test = predictions[predictions["split"] == "test"]
+    test = RunDir.open(made[1] / "runs" / "study" / "cnn_lstm").predictions().query("split == 'test'")
     for label, clips in test.groupby("label"):
         row = table5.loc[("cnn_lstm", label)]
         assert row["class_wise_accuracy"] == pytest.approx((clips["predicted"] == label).mean())
@@ -104,7 +94,7 @@ def test_classes_and_their_confusions(made: tuple[list[str], Path]) -> None:
     assert table5.loc[("cnn_lstm", "sad"), "paper_cnn_lstm"] == 0.752
 
 
-def test_the_page_is_a_single_file_with_its_provenance(made: tuple[list[str], Path]) -> None:
+def test_the_page_is_a_single_file_with_its_provenance(made: Made) -> None:
     page = (made[1] / "out" / "index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert page.count("<caption>") == page.count('<b class="badge">synthetic (drawn) faces</b>') == page.count("<table")
@@ -114,7 +104,7 @@ def test_the_page_is_a_single_file_with_its_provenance(made: tuple[list[str], Pa
     assert re.search(r"The LSTM (does not earn|earns) its place|not shown that the LSTM earns", page)
 
 
-def test_every_model_starts_from_its_encoder_of_the_stills(made: tuple[list[str], Path]) -> None:
+def test_every_model_starts_from_its_encoder_of_the_stills(made: Made) -> None:
     runs = made[1] / "runs" / "study"
     starts = dict.fromkeys((*TEMPORAL, "conv4_mean"), "cnn_lstm") | {"shallow_cnn": "shallow_cnn"}
     for name, start in starts.items():
@@ -125,9 +115,7 @@ def test_every_model_starts_from_its_encoder_of_the_stills(made: tuple[list[str]
     assert RunDir.open(runs / "pretrained" / "cnn_lstm").config()["data"]["frames"] == "frame"
 
 
-def test_finished_runs_are_not_trained_again(
-    made: tuple[list[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finished_runs_are_not_trained_again(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("trained")
 
@@ -139,7 +127,7 @@ def test_finished_runs_are_not_trained_again(
 
 
 @pytest.mark.parametrize("name", TEMPORAL)
-def test_every_temporal_model_has_its_controls(made: tuple[list[str], Path], name: str) -> None:
+def test_every_temporal_model_has_its_controls(made: Made, name: str) -> None:
     run = RunDir.open(made[1] / "runs" / "study" / name)
     controls, metrics = json.loads((run.path / "controls.json").read_text()), run.metrics()
     assert set(controls["accuracy"]) == CONTROLS
@@ -157,12 +145,11 @@ def test_every_temporal_model_has_its_controls(made: tuple[list[str], Path], nam
     assert (run.figures / "intensity.svg").is_file()
 
 
-def test_weak_and_late_clips_are_those_of_the_store(made: tuple[list[str], Path], drawn: Path) -> None:
+def test_weak_and_late_clips_are_those_of_the_store(made: Made, drawn: Path) -> None:
     run = RunDir.open(made[1] / "runs" / "study" / "cnn_lstm")
     controls = json.loads((run.path / "controls.json").read_text())
     clips = ClipStore.open(drawn).clips.set_index("clip_id")
-    predictions = run.predictions()
-    test = predictions[predictions["split"] == "test"].set_index("clip_id")
+    test = run.predictions().query("split == 'test'").set_index("clip_id")
     peak = clips.loc[test.index, "intensity"].map(max)
     assert controls["peak"]["n_without"] == (peak == 0).sum() == (test["label"] == "neutral").sum()
     right = test["label"] == test["predicted"]
@@ -174,7 +161,7 @@ def test_weak_and_late_clips_are_those_of_the_store(made: tuple[list[str], Path]
 
 
 def test_controls_are_computed_on_the_same_store_only(
-    made: tuple[list[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     run = made[1] / "runs" / "study" / "conv4_gru"
     before = (run / "controls.json").read_bytes()
@@ -210,17 +197,14 @@ def test_full_is_the_papers_recipe_with_five_seeds() -> None:
     full = config("benchmark=full")
     assert len(full.seeds) == 5
     assert (full.optim.name, full.optim.lr, full.batch_size, full.trainer.max_epochs) == ("adam", 1e-4, 32, 100)
-    assert [training.name for training in trainings(full, 3)] == [
-        f"benchmark-full/{name}-s3"
-        for name in ("shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm", "conv4_mean")
-    ]
+    names = ("shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm", "conv4_mean")
+    assert [training.name for training in trainings(full, 3)] == [f"benchmark-full/{name}-s3" for name in names]
 
 
 def test_all_mistakes_are_listed_together(capsys: Capture, tmp_path: Path) -> None:
-    assert main(["benchmark", "data=synthetic", "models=[cnn_lstm,resnet51]", "protocol=holdout", "seeds=[1,1]"]) == (
-        USERS_FAULT
+    output = refusal(
+        capsys, ["benchmark", "data=synthetic", "models=[cnn_lstm,resnet51]", "protocol=holdout", "seeds=[1,1]"]
     )
-    output = capsys.readouterr().err
     assert "resnet51" in output
     assert "seeds" in output
     output = refusal(capsys, ["benchmark", "data=synthetic", "reference=resnet50"])

@@ -23,19 +23,16 @@ from fer_id.reporting.gallery import GAP, SIDE
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
 from tests.experiments.conftest import QUICK
-from tests.experiments.messages import refusal
-
-Tiny = Callable[..., list[str]]
-Capture = pytest.CaptureFixture[str]
+from tests.experiments.messages import Capture, Tiny, refusal, train
 
 
 @pytest.fixture(scope="module")
 def explained(tiny: Tiny, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Finished run with ``explain/``; read-only."""
     runs = tmp_path_factory.mktemp("explained")
-    assert main(tiny(drawn, runs, "name=study/run", "protocol.test_fraction=0.5")) == DONE
-    assert main(["explain", str(runs / "study" / "run"), "checks=6", "batch_size=4"]) == DONE
-    return runs / "study" / "run"
+    run = train(tiny(drawn, runs, "name=study/run", "protocol.test_fraction=0.5"))
+    assert main(["explain", str(run.path), "checks=6", "batch_size=4"]) == DONE
+    return run.path
 
 
 def summary(run: Path) -> dict[str, object]:
@@ -45,8 +42,7 @@ def summary(run: Path) -> dict[str, object]:
 
 def test_every_test_clip_is_explained_for_its_predicted_class(explained: Path) -> None:
     rows = pd.read_parquet(explained / "explain" / "explanations.parquet").set_index("clip_id")
-    predictions = RunDir.open(explained).predictions()
-    test = predictions[predictions["split"] == "test"].set_index("clip_id")
+    test = RunDir.open(explained).predictions().query("split == 'test'").set_index("clip_id")
     assert set(rows.index) == set(test.index)
     names = [str(column).removeprefix("logit_") for column in test if str(column).startswith("logit_")]
     for clip, row in rows.iterrows():
@@ -82,9 +78,8 @@ def test_the_page_has_all_methods_for_checked_clips(explained: Path) -> None:
     page = (explained / "explain" / "index.html").read_text()
     _, _, others = page.partition("<h3>Grad-CAM beside other methods")
     assert others.count("<figure>") == 6  # as many as were checked
-    assert (
-        others.count("the frames, Grad-CAM, integrated gradients, occlusion, Grad-CAM, weights drawn anew</small>") == 6
-    )
+    methods = "the frames, Grad-CAM, integrated gradients, occlusion, Grad-CAM, weights drawn anew</small>"
+    assert others.count(methods) == 6
     pictures = [b64decode(picture) for picture in re.findall(r'base64,([^"]+)" alt="Film', page)]
     heights = [len(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)) for picture in pictures]
     assert heights[-1] == heights[0] + 3 * (SIDE + GAP)
@@ -110,8 +105,7 @@ def test_memory_is_bounded_by_the_batch_size_and_the_result_does_not_depend_on_i
 @pytest.mark.slow
 def test_folds_are_explained_by_their_own_models(tiny: Tiny, drawn: Path, tmp_path: Path) -> None:
     more = ("protocol=loso", "name=study/loso", "explain.clips=8", "explain.checks=4")
-    assert main(tiny(drawn, tmp_path, *more)) == DONE
-    run = tmp_path / "study" / "loso"
+    run = train(tiny(drawn, tmp_path, *more)).path
     rows = pd.read_parquet(run / "explain" / "explanations.parquet")
     assert (rows["fold"] == rows["subject_id"]).all()
     assert rows["subject_id"].nunique() == 4  # subjects take turns
@@ -127,13 +121,10 @@ def test_stills_without_landmarks_have_maps_and_no_regions(
 ) -> None:
     store = stores[name][0]
     small = ("model=conv4", "model.widths=[4,4,8,8]", "model.convs=[1,1,1,1]", "trainer.max_epochs=1", "batch_size=8")
-    assert (
-        main(["train", f"data={name}", f"data.store={store}", *small, *QUICK, f"runs.root={tmp_path}", "name=a/b"])
-        == DONE
-    )
+    run = train(["train", f"data={name}", f"data.store={store}", *small, *QUICK, f"runs.root={tmp_path}", "name=a/b"])
     capsys.readouterr()
-    assert main(["explain", str(tmp_path / "a" / "b"), "checks=4"]) == DONE
-    content = summary(tmp_path / "a" / "b")
+    assert main(["explain", str(run.path), "checks=4"]) == DONE
+    content = summary(run.path)
     known = np.isfinite(ClipStore.open(store).read(0).landmarks).all()
     assert (content["leakage"]["value"] is None) == (not known)  # type: ignore[index]
     if not known:
@@ -183,14 +174,12 @@ def test_a_failed_explanation_after_a_training_keeps_the_training(
         raise KeyError("unforeseen")
 
     monkeypatch.setattr("experiments.training.training.explain_run", broken)
-    assert main(tiny(drawn, tmp_path, "name=a/b", "explain.clips=4")) == DONE
-    assert RunDir.open(tmp_path / "a" / "b").metrics()["n_clips"]
+    assert train(tiny(drawn, tmp_path, "name=a/b", "explain.clips=4")).metrics()["n_clips"]
     assert "unforeseen" in capsys.readouterr().err
 
 
 def test_the_explanation_after_a_training_is_in_the_report(tiny: Tiny, drawn: Path, tmp_path: Path) -> None:
-    assert main(tiny(drawn, tmp_path, "name=a/b", "explain.clips=5")) == DONE
-    run = tmp_path / "a" / "b"
+    run = train(tiny(drawn, tmp_path, "name=a/b", "explain.clips=5")).path
     assert summary(run)["n_clips"] == 5
     report = (run / "report.html").read_text()
     assert "were not checked" in report

@@ -19,17 +19,14 @@ from experiments.cli import DONE, USERS_FAULT, main
 from experiments.verbs.predict import parse_marks
 from fer_id.consent.audit_log import AuditLog
 from fer_id.consent.keys import Key, keys_home
-from fer_id.errors import RunError
-from fer_id.files import read_json, write_json
 from fer_id.labels import TARGET
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
-from tests.experiments.messages import refusal
+from tests.experiments.messages import Capture, Tiny, edited, reconfigure, refusal
 
 pytestmark = pytest.mark.usefixtures("remembered_faces")
 
-Capture = pytest.CaptureFixture[str]
 Predict = Callable[..., Path]
 FILES = {
     *("windows.csv", "windows.parquet", "frames.csv", "timeline.png", "timeline.svg", "index.html"),
@@ -38,9 +35,7 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def place(
-    tmp_path_factory: pytest.TempPathFactory, drawn_site: Path, landmark_model: str, tiny: Callable[..., list[str]]
-) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, drawn_site: Path, landmark_model: str, tiny: Tiny) -> Path:
     """Store of the drawn site, a run on it, and a video of one child with a gap in its middle; read-only."""
     folder = tmp_path_factory.mktemp("predict")
     source = (f"data.source={drawn_site}", f"data.face_landmarker={landmark_model}", "data.workers=1")
@@ -73,11 +68,10 @@ def run(place: Path, tmp_path: Path) -> RunDir:
 
 def judged(run: RunDir, threshold: float | None, temperature: float | None = 1.0, risk: float = 0.2) -> None:
     """Write calibration and review into the metrics, as in those of a larger run."""
-    metrics = read_json(run.path / "metrics.json", RunError)
     fold = str(run.predictions()["fold"].iloc[0])
-    metrics["calibration"]["temperatures"] = {} if temperature is None else {fold: temperature}
-    metrics["review"] = {"risk": risk, "thresholds": {fold: threshold}}
-    write_json(run.path / "metrics.json", metrics)
+    with edited(run.path / "metrics.json") as metrics:
+        metrics["calibration"]["temperatures"] = {} if temperature is None else {fold: temperature}
+        metrics["review"] = {"risk": risk, "thresholds": {fold: threshold}}
 
 
 @pytest.fixture
@@ -207,10 +201,9 @@ def test_flagged_windows_name_no_label_in_any_output(run: RunDir, predict: Predi
 def test_without_a_threshold_everything_is_for_review(
     run: RunDir, predict: Predict, capsys: Capture, review: dict[str, Any] | None, reason: str | None, message: str
 ) -> None:
-    metrics = read_json(run.path / "metrics.json", RunError)
-    metrics["reasons"] = {} if reason is None else {"review.thresholds.holdout": reason}
-    metrics["review"] = review
-    write_json(run.path / "metrics.json", metrics)
+    with edited(run.path / "metrics.json") as metrics:
+        metrics["reasons"] = {} if reason is None else {"review.thresholds.holdout": reason}
+        metrics["review"] = review
     out = predict()
     assert message in capsys.readouterr().out
     assert message in (out / "index.html").read_text()
@@ -226,16 +219,6 @@ def test_without_a_temperature_raw_probabilities_decide(run: RunDir, predict: Pr
     page = (out / "index.html").read_text()
     assert "raw, uncalibrated" in page
     assert "Its probabilities are raw" in page
-
-
-def test_a_video_without_a_face_has_a_single_message_also_without_a_threshold(
-    run: RunDir, predict: Predict, shared_data: Path, capsys: Capture
-) -> None:
-    judged(run, None)
-    out = predict(video=shared_data / "videos" / "no_face.mp4")
-    for words in (capsys.readouterr().out, (out / "index.html").read_text()):
-        assert words.count("nothing to review") == 1
-        assert "Every window" not in words
 
 
 def test_a_window_with_few_faces_has_no_answer_and_seconds_of_video_are_counted(
@@ -273,10 +256,11 @@ def test_a_temperature_divides_the_logits(run: RunDir, predict: Predict) -> None
 # --- real videos, and what is none ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("threshold", [0.0, None])
 def test_a_video_without_a_face_is_reported_in_all_outputs(
-    run: RunDir, predict: Predict, shared_data: Path, capsys: Capture
+    threshold: float | None, run: RunDir, predict: Predict, shared_data: Path, capsys: Capture
 ) -> None:
-    judged(run, 0.0)
+    judged(run, threshold)
     out = predict(video=shared_data / "videos" / "no_face.mp4")
     output = capsys.readouterr().out
     assert "No face in any frame" in output
@@ -285,6 +269,7 @@ def test_a_video_without_a_face_is_reported_in_all_outputs(
     for words in (output, page):
         assert words.count("nothing to review") == 1
         assert "is for review" not in words
+        assert "Every window" not in words
     assert not (out / "thumbnails").exists()
     assert set(pd.read_csv(out / "windows.csv")["status"]) == {"no face"}
     assert {row["Behavior"] for row in csv.DictReader((out / "review_boris.csv").open())} == {"no face"}
@@ -387,9 +372,8 @@ def test_a_cross_validation_has_no_model_for_a_new_child(
 def test_crops_of_another_kind_are_refused(
     run: RunDir, predict: Predict, capsys: Capture, geometry: dict[str, Any] | None, message: str
 ) -> None:
-    job = read_json(run.path / "job.json", RunError)
-    job["store"]["geometry"] = geometry
-    write_json(run.path / "job.json", job)
+    with edited(run.path / "job.json") as job:
+        job["store"]["geometry"] = geometry
     predict(code=USERS_FAULT)
     assert message in capsys.readouterr().err
 
@@ -397,23 +381,19 @@ def test_crops_of_another_kind_are_refused(
 def test_landmarks_of_another_mapping_are_refused_where_they_are_an_input(
     run: RunDir, predict: Predict, capsys: Capture
 ) -> None:
-    job = read_json(run.path / "job.json", RunError)
-    assert job["store"]["mesh_mappings"] == [MESH_MAPPING]
-    del job["store"]["mesh_mappings"]  # as older versions wrote it
-    write_json(run.path / "job.json", job)
+    with edited(run.path / "job.json") as job:
+        assert job["store"].pop("mesh_mappings") == [MESH_MAPPING]  # as older versions wrote it
     predict()
     different = f"landmarks of different mappings from MediaPipe's mesh: {run.path} (mesh-1), the video (mesh-2)"
     assert f"note: {different}" in capsys.readouterr().err
-    config = run.path / "config.yaml"
-    config.write_text(config.read_text().replace("  landmarks: 0\n", "  landmarks: 8\n"))
+    reconfigure(run, "model", landmarks=8)
     predict("overwrite=true", code=USERS_FAULT)
     assert f"{different}. Landmarks are an input" in capsys.readouterr().err
 
 
 def test_a_gray_model_gets_gray_faces(run: RunDir, predict: Predict) -> None:
-    job = read_json(run.path / "job.json", RunError)
-    job["store"]["geometry"]["colour"] = "gray"
-    write_json(run.path / "job.json", job)
+    with edited(run.path / "job.json") as job:
+        job["store"]["geometry"]["colour"] = "gray"
     assert json.loads((predict() / "prediction.json").read_text())["settings"]["colour"] == "gray"
 
 
@@ -424,14 +404,11 @@ def test_frames_per_second_are_those_of_the_training(
     assert run.job().store.min_eye_distance == 8.0
     predict("fps=4", code=USERS_FAULT)
     assert "learned from 5 frames a second" in capsys.readouterr().err
-    job = read_json(run.path / "job.json", RunError)
-    del job["store"]["fps"]  # as older versions wrote it
-    write_json(run.path / "job.json", job)
+    with edited(run.path / "job.json") as job:
+        del job["store"]["fps"]  # as older versions wrote it
     settings = json.loads((predict() / "prediction.json").read_text())["settings"]
     assert (settings["fps"], settings["precision"]) == (5.0, "32")  # its store says so, and its configuration
-    config = run.config()
-    config["data"]["store"] = [str(tmp_path / "gone")]
-    run.write_config(config)
+    reconfigure(run, "data", store=[str(tmp_path / "gone")])
     predict("overwrite=true", code=USERS_FAULT)
     assert "say fps=NUMBER" in capsys.readouterr().err
     predict("overwrite=true", "fps=5")
@@ -488,12 +465,8 @@ def test_a_correction_in_elan_becomes_a_soft_label(
     assert "opinions about 1 clip\n" in capsys.readouterr().err
     rows = list(csv.DictReader((site / "annotations.csv").open()))
     own = [row for row in rows if row["clip_id"] == "drawn7-001-sad-00"]
-    assert own[-1] == {
-        "clip_id": "drawn7-001-sad-00",
-        "annotator": "therapist",
-        "label": "fear",
-        "confidence": "",
-    }
+    assert list(own[-1].values()) == ["drawn7-001-sad-00", "therapist", "fear", ""]
+    assert list(own[-1]) == ["clip_id", "annotator", "label", "confidence"]
     weights = dict.fromkeys(TARGET.names, 0.0)
     for row in own:
         weights[row["label"]] += float(row["confidence"] or 1)

@@ -14,13 +14,14 @@ import pytest
 from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
+from tests.experiments.messages import Capture
 
 bundles = pytest.importorskip("fer_id.release.bundle")
 
 pytestmark = pytest.mark.usefixtures("remembered_faces")
 
 Bundle = Callable[..., Path]
-Capture = pytest.CaptureFixture[str]
+Predict = Callable[..., int]
 
 
 @pytest.fixture
@@ -51,12 +52,7 @@ def bundle(tmp_path: Path) -> Bundle:
             "review": {"risk": 0.2, "threshold": threshold},
             "not_for_use_with": unfit or [],
             "model": asdict(config),
-            "input": {
-                "frames": 6,
-                "fps": 5.0,
-                "geometry": crop_geometry(aligned=True, colour="rgb"),
-                **inputs,
-            },
+            "input": {"frames": 6, "fps": 5.0, "geometry": crop_geometry(aligned=True, colour="rgb"), **inputs},
         }
         files = dict.fromkeys(bundles.CONTENT, b"-")
         files[bundles.WEIGHTS] = save(build_model(config, len(TARGET)).state_dict())
@@ -69,7 +65,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 @pytest.fixture
-def predict(drawn_site: Path, tmp_path: Path, landmark_model: str) -> Callable[..., int]:
+def predict(drawn_site: Path, tmp_path: Path, landmark_model: str) -> Predict:
     def run(*more: str) -> int:
         video = drawn_site / "videos" / "drawn7-001-sad.mp4"
         return main(["predict", str(video), f"out={tmp_path / 'out'}", f"face_landmarker={landmark_model}", *more])
@@ -78,7 +74,7 @@ def predict(drawn_site: Path, tmp_path: Path, landmark_model: str) -> Callable[.
 
 
 def test_a_bundle_answers_with_its_own_temperature_and_threshold(
-    bundle: Bundle, predict: Callable[..., int], tmp_path: Path, capsys: Capture
+    bundle: Bundle, predict: Predict, tmp_path: Path, capsys: Capture
 ) -> None:
     assert predict(f"bundle={bundle()}") == DONE
     output = capsys.readouterr().out
@@ -91,7 +87,7 @@ def test_a_bundle_answers_with_its_own_temperature_and_threshold(
 
 
 def test_without_a_threshold_every_window_is_for_review(
-    bundle: Bundle, predict: Callable[..., int], tmp_path: Path, capsys: Capture
+    bundle: Bundle, predict: Predict, tmp_path: Path, capsys: Capture
 ) -> None:
     assert predict(f"bundle={bundle(threshold=None)}") == DONE
     assert "Every window is for review" in capsys.readouterr().out
@@ -100,7 +96,7 @@ def test_without_a_threshold_every_window_is_for_review(
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "contract.json", "manifest.json", "LIMITS"])
 def test_a_tampered_bundle_is_refused(
-    bundle: Bundle, predict: Callable[..., int], tmp_path: Path, capsys: Capture, file: str
+    bundle: Bundle, predict: Predict, tmp_path: Path, capsys: Capture, file: str
 ) -> None:
     path = bundle() / file
     path.write_bytes(path.read_bytes() + b" ")
@@ -109,7 +105,7 @@ def test_a_tampered_bundle_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_another_releasers_bundle_is_refused(bundle: Bundle, predict: Callable[..., int], capsys: Capture) -> None:
+def test_another_releasers_bundle_is_refused(bundle: Bundle, predict: Predict, capsys: Capture) -> None:
     assert predict(f"bundle={bundle()}", f"trusted_key={'0' * 64}") == USERS_FAULT
     assert "not by the key that you trust" in capsys.readouterr().err
 
@@ -123,7 +119,7 @@ def real_site(drawn_site: Path, tmp_path: Path) -> Path:
 
 
 def test_groups_excluded_by_the_release_are_refused(
-    bundle: Bundle, predict: Callable[..., int], real_site: Path, drawn_site: Path, tmp_path: Path, capsys: Capture
+    bundle: Bundle, predict: Predict, real_site: Path, drawn_site: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     people = pd.read_csv(real_site / "subjects.csv", dtype=str).set_index("subject_id")
     severity, gender = people.loc["drawn7-001", ["severity", "gender"]]
@@ -137,7 +133,7 @@ def test_groups_excluded_by_the_release_are_refused(
 
 
 def test_a_demonstration_is_not_for_real_people(
-    bundle: Bundle, predict: Callable[..., int], real_site: Path, drawn_site: Path, tmp_path: Path, capsys: Capture
+    bundle: Bundle, predict: Predict, real_site: Path, drawn_site: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     path = bundle()
     assert predict(f"bundle={path}", f"cohort={real_site}", "subject=drawn7-001") == USERS_FAULT
@@ -145,13 +141,11 @@ def test_a_demonstration_is_not_for_real_people(
     assert predict(f"bundle={path}", f"cohort={drawn_site}") == DONE
 
 
-def test_landmarks_of_another_mapping_are_mentioned(
-    bundle: Bundle, predict: Callable[..., int], capsys: Capture
-) -> None:
+def test_landmarks_of_another_mapping_are_mentioned(bundle: Bundle, predict: Predict, capsys: Capture) -> None:
     assert predict(f"bundle={bundle(landmarks={'used': False, 'mesh_mappings': ['mesh-1']})}") == DONE
     assert "(mesh-1), the video (mesh-2); this model does not take them" in capsys.readouterr().err
 
 
-def test_crops_of_another_kind_are_refused(bundle: Bundle, predict: Callable[..., int], capsys: Capture) -> None:
+def test_crops_of_another_kind_are_refused(bundle: Bundle, predict: Predict, capsys: Capture) -> None:
     assert predict(f"bundle={bundle(geometry={'eyes': None, 'colour': 'gray'})}") == USERS_FAULT
     assert "cropped in another way" in capsys.readouterr().err

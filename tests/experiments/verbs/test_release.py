@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,12 @@ from experiments.settings.loading import GROUPS, group_names
 from experiments.training.setup import open_run_data
 from fer_id.consent.audit_log import AuditLog
 from fer_id.consent.keys import Key
-from fer_id.errors import RunError
-from fer_id.files import read_json, write_json
+from fer_id.files import write_json
 from fer_id.release.bundle import CONTENT, MANIFEST, SIGNATURE, load_bundle
 from fer_id.release.policy import SETTINGS, read_policy
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
-from tests.experiments.messages import refusal
+from tests.experiments.messages import Capture, Tiny, edited, reconfigure, refusal, train
 from tests.release.conftest import NAMES, column, good_explanation, good_metrics
 
 
@@ -58,12 +57,10 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, drawn: Path, tiny: Callable[..., list[str]]) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, drawn: Path, tiny: Tiny) -> Path:
     """Folder of runs with ``a/run``, a small CNN-LSTM on drawn children."""
     runs = tmp_path_factory.mktemp("release") / "runs"
-    if main(tiny(drawn, runs, "name=a/run")) != DONE:
-        raise RuntimeError("the training failed")
-    good(RunDir(runs / "a" / "run"))
+    good(train(tiny(drawn, runs, "name=a/run")))
     return runs
 
 
@@ -82,8 +79,7 @@ def bundle(trained: Path, keys: Path) -> Path:
 def run(trained: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     """Copy of the run, which a test may damage."""
     monkeypatch.setenv("FER_ID_KEYS", str(keys))
-    shutil.copytree(trained / "a" / "run", tmp_path / "runs" / "a" / "run")
-    return RunDir(tmp_path / "runs" / "a" / "run")
+    return RunDir(shutil.copytree(trained / "a" / "run", tmp_path / "runs" / "a" / "run"))
 
 
 def policy_file(folder: Path, **changed: Any) -> Path:
@@ -93,7 +89,7 @@ def policy_file(folder: Path, **changed: Any) -> Path:
     return folder / "policy.yaml"
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+def refused(capsys: Capture, *arguments: object) -> str:
     """Return the message of a refused ``fer-id release``, which writes nothing."""
     out = Path(str(arguments[0])).parent / "refused"
     assert main(["release", *map(str, arguments), f"out={out}"]) == USERS_FAULT
@@ -118,7 +114,7 @@ def test_every_shipped_policy_is_sound_and_strict_in_order(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in group_names("policy") if name != "demonstration"])
-def test_no_shipped_policy_releases_drawn_children(run: RunDir, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_shipped_policy_releases_drawn_children(run: RunDir, name: str, capsys: Capture) -> None:
     assert "provenance synthetic" in refused(capsys, run.path, f"policy={name}")
 
 
@@ -140,9 +136,7 @@ def test_a_bundle_has_its_files_for_its_owner_only(bundle: Path) -> None:
 def judged(run: RunDir, precision: str, apart: float) -> None:
     """Record another precision of the evaluation in a run, with all logits of a clip shifted by the same amount, so
     that the probabilities are the same."""
-    config = run.config()
-    config["trainer"]["precision"] = precision
-    run.write_config(config)
+    reconfigure(run, "trainer", precision=precision)
     table = run.predictions()
     logits = [name for name in table if name.startswith("logit_")]
     run.write_predictions(table.assign(**{name: table[name] + apart for name in logits}))
@@ -150,7 +144,7 @@ def judged(run: RunDir, precision: str, apart: float) -> None:
 
 @pytest.mark.usefixtures("without_bf16")
 def test_a_run_judged_in_bf16_is_released_in_float32_within_a_stated_tolerance(
-    run: RunDir, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: RunDir, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("FER_ID_KEYS", str(shutil.copytree(keys, tmp_path / "keys")))  # with a log of its own
     judged(run, "bf16", 0.05)
@@ -165,7 +159,7 @@ def test_a_run_judged_in_bf16_is_released_in_float32_within_a_stated_tolerance(
 
 @pytest.mark.parametrize(("precision", "apart"), [pytest.param("32", 0.05, marks=pytest.mark.slow), ("bf16", 0.5)])
 def test_logits_out_of_the_tolerance_of_their_precision_are_refused(
-    run: RunDir, precision: str, apart: float, capsys: pytest.CaptureFixture[str]
+    run: RunDir, precision: str, apart: float, capsys: Capture
 ) -> None:
     judged(run, precision, apart)
     message = refused(capsys, run.path, "policy=demonstration")
@@ -231,7 +225,7 @@ def test_the_onnx_file_has_the_models_logits_by_the_contract_alone(bundle: Path,
 
 
 def test_a_bundle_is_verified_and_tampering_is_reported(
-    bundle: Path, keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    bundle: Path, keys: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FER_ID_KEYS", str(keys))
     assert main(["release", "verify", str(bundle)]) == DONE
@@ -249,9 +243,7 @@ def test_a_bundle_is_verified_and_tampering_is_reported(
     assert "LIMITS: changed" in refusal(capsys, ["release", "verify", str(copy)])
 
 
-def test_releases_and_refusals_are_in_the_log(
-    bundle: Path, run: RunDir, keys: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_releases_and_refusals_are_in_the_log(bundle: Path, run: RunDir, keys: Path, capsys: Capture) -> None:
     lines = AuditLog(keys, Key.load(keys)).verify()
     (released,) = [line for line in lines if line["event"] == "released"]
     assert (released["kind"], released["bundle"]) == ("demonstration", "bundle")
@@ -261,7 +253,7 @@ def test_releases_and_refusals_are_in_the_log(
     assert any("provenance synthetic" in reason for reason in last["reasons"])
 
 
-def test_every_reason_is_reported_however_many(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_reason_is_reported_however_many(run: RunDir, capsys: Capture) -> None:
     columns = {f"column{number}": column(gap=0.5, a=0.7, b=0.7) for number in range(25)}
     good(run, subgroups={"min_subjects": 5, "columns": columns, "left_out": {}})
     message = refused(capsys, run.path, f"policy={policy_file(run.path.parent, max_gap=0.1)}")
@@ -269,17 +261,16 @@ def test_every_reason_is_reported_however_many(run: RunDir, capsys: pytest.Captu
     assert all(f"column{number}:" in message for number in range(25))
 
 
-def test_missing_measurements_are_reported(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
-    metrics = read_json(run.path / "metrics.json", RunError)
-    del metrics["subgroups"], metrics["review"]
-    write_json(run.path / "metrics.json", metrics)
+def test_missing_measurements_are_reported(run: RunDir, capsys: Capture) -> None:
+    with edited(run.path / "metrics.json") as metrics:
+        del metrics["subgroups"], metrics["review"]
     (run.path / "explain" / "explain.json").unlink()
     message = refused(capsys, run.path, "policy=demonstration")
     assert message.count("not measured") == 3
     assert "fer-id explain" in message
 
 
-def test_unfinished_and_quarantined_runs_are_refused(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unfinished_and_quarantined_runs_are_refused(run: RunDir, capsys: Capture) -> None:
     (run.path / "DONE").unlink()
     run.quarantine("somebody withdrew")
     message = refused(capsys, run.path, "policy=demonstration")
@@ -287,7 +278,7 @@ def test_unfinished_and_quarantined_runs_are_refused(run: RunDir, capsys: pytest
     assert "is quarantined" in message
 
 
-def test_another_checkpoint_than_the_evaluated_one_is_refused(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_checkpoint_than_the_evaluated_one_is_refused(run: RunDir, capsys: Capture) -> None:
     path = run.checkpoint()
     content = torch.load(path, map_location="cpu", weights_only=True)
     content["state_dict"]["model.classifier.1.bias"] += torch.tensor([4.0, 0, 0, 0, 0])
@@ -297,9 +288,7 @@ def test_another_checkpoint_than_the_evaluated_one_is_refused(run: RunDir, capsy
     assert "it is not the model that was judged" in refused(capsys, run.path, "policy=demonstration")
 
 
-def test_a_missing_or_quarantined_ancestor_is_a_reason(
-    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_or_quarantined_ancestor_is_a_reason(run: RunDir, tmp_path: Path, capsys: Capture) -> None:
     shutil.copytree(run.path, tmp_path / "parent")
     run.write_job(run.job().model_copy(update={"parents": [str(tmp_path / "parent")]}))
     RunDir(tmp_path / "parent").quarantine("somebody withdrew")
@@ -310,14 +299,11 @@ def test_a_missing_or_quarantined_ancestor_is_a_reason(
 
 @pytest.mark.slow
 def test_a_cross_validation_is_refused_and_serves_as_evidence(
-    drawn: Path, tiny: Callable[..., list[str]], tmp_path: Path, keys: Path,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    drawn: Path, tiny: Tiny, tmp_path: Path, keys: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FER_ID_KEYS", str(keys))
     runs = tmp_path / "runs"
-    assert main(tiny(drawn, runs, "name=a/loso", "protocol=loso")) == DONE
-    assert main(tiny(drawn, runs, "name=a/final")) == DONE
-    loso, final = RunDir(runs / "a" / "loso"), RunDir(runs / "a" / "final")
+    loso, final = train(tiny(drawn, runs, "name=a/loso", "protocol=loso")), train(tiny(drawn, runs, "name=a/final"))
     good(loso)
     good(final, intervals={"accuracy": None}, n_subjects=1)
     assert f"evidence={loso.path}" in refused(capsys, loso.path, "policy=demonstration")
@@ -330,12 +316,8 @@ def test_a_cross_validation_is_refused_and_serves_as_evidence(
     assert "exists already" in refusal(capsys, wanted)
 
 
-def test_without_the_drawn_store_noise_takes_its_place(
-    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = run.config()
-    config["data"]["store"] = [str(tmp_path / "gone")]
-    run.write_config(config)
+def test_without_the_drawn_store_noise_takes_its_place(run: RunDir, tmp_path: Path, capsys: Capture) -> None:
+    reconfigure(run, "data", store=[str(tmp_path / "gone")])
     assert main(["release", str(run.path), "policy=demonstration", f"out={tmp_path / 'bundle'}"]) == DONE
     contract = json.loads((tmp_path / "bundle" / "contract.json").read_text())
     assert contract["onnx"]["parity"]["of"] == "noise"
@@ -352,33 +334,26 @@ class TestRealChildren:
         good(run, provenance="real")
         return run
 
-    def test_without_its_store_consent_is_unknown(
-        self, run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        config = self.real(run).config()
-        config["data"]["store"] = [str(tmp_path / "gone")]
-        run.write_config(config)
+    def test_without_its_store_consent_is_unknown(self, run: RunDir, tmp_path: Path, capsys: Capture) -> None:
+        reconfigure(self.real(run), "data", store=[str(tmp_path / "gone")])
         message = refused(capsys, run.path)
         assert "consent of those whom" in message
         assert "its data cannot be read" in message
 
     def test_a_withdrawal_prevents_the_release(
-        self, run: RunDir, drawn: Path, keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, run: RunDir, drawn: Path, keys: Path, tmp_path: Path, capsys: Capture
     ) -> None:
         store = shutil.copytree(drawn, tmp_path / "store")
-        card = json.loads((store / "card.json").read_text())
         subject = str(pd.read_parquet(store / "clips.parquet")["subject_id"].iloc[0])
         consent = {"purposes": ["training"], "recorded_on": "2026-01-01", "expires_on": "2026-02-01"}
-        card["consent"] = {subject: consent}
-        card["parameters"]["key_id"] = Key.load(keys).id
-        (store / "card.json").write_text(json.dumps(card))
-        config = self.real(run).config()
-        config["data"]["store"] = [str(store)]
-        run.write_config(config)
+        with edited(store / "card.json") as card:
+            card["consent"] = {subject: consent}
+            card["parameters"]["key_id"] = Key.load(keys).id
+        reconfigure(self.real(run), "data", store=[str(store)])
         assert "consent expired on 2026-02-01" in refused(capsys, run.path)
 
     def test_without_the_sites_key_nothing_is_released(
-        self, run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
     ) -> None:
         self.real(run)
         monkeypatch.setenv("FER_ID_KEYS", str(tmp_path / "nobody"))
@@ -386,26 +361,24 @@ class TestRealChildren:
         assert not (tmp_path / "nobody").exists()
 
     @pytest.mark.parametrize("setting", ["education", "workplace"])
-    def test_schools_and_workplaces_are_refused(
-        self, run: RunDir, setting: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_schools_and_workplaces_are_refused(self, run: RunDir, setting: str, capsys: Capture) -> None:
         policy = policy_file(run.path.parent, kind="release", setting=setting)
         assert "Art. 5(1)(f)" in refused(capsys, self.real(run).path, f"policy={policy}")
 
 
 def test_a_run_on_real_children_with_consent_that_passes_is_released(
-    drawn: Path, tiny: Callable[..., list[str]], tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+    drawn: Path, tiny: Tiny, tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The children are drawn, and their store records real ones: no other run in the repository could be released."""
     monkeypatch.setenv("FER_ID_KEYS", str(keys))
-    store, run = shutil.copytree(drawn, tmp_path / "store"), RunDir(tmp_path / "runs" / "a" / "real")
-    card = json.loads((store / "card.json").read_text())
+    store = shutil.copytree(drawn, tmp_path / "store")
     subjects = sorted(pd.read_parquet(store / "clips.parquet")["subject_id"].unique())
     term = {"recorded_on": "2026-01-01", "expires_on": None}
-    card["consent"] = {subject: {"purposes": ["evaluation", "training"], **term} for subject in subjects}
-    card["parameters"]["key_id"] = Key.load(keys).id
-    (store / "card.json").write_text(json.dumps(card | {"provenance": "real"}))
-    assert main(tiny(store, tmp_path / "runs", "data=cohort", "name=a/real")) == DONE
+    with edited(store / "card.json") as card:
+        card["consent"] = {subject: {"purposes": ["evaluation", "training"], **term} for subject in subjects}
+        card["parameters"]["key_id"] = Key.load(keys).id
+        card["provenance"] = "real"
+    run = train(tiny(store, tmp_path / "runs", "data=cohort", "name=a/real"))
     good(run, provenance="real")
     out, policy = tmp_path / "bundle", policy_file(tmp_path, kind="release", setting="therapy", legal_basis="consent")
     assert main(["release", str(run.path), f"policy={policy}", f"out={out}"]) == DONE
@@ -429,13 +402,11 @@ def test_a_run_on_real_children_with_consent_that_passes_is_released(
         (["card", "nowhere"], "is not a run"),
     ],
 )
-def test_mistakes_are_reported_before_any_work(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes_are_reported_before_any_work(arguments: list[str], message: str, capsys: Capture) -> None:
     assert message in refusal(capsys, arguments)
 
 
-def test_the_card_of_a_run_is_valid(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_of_a_run_is_valid(trained: Path, capsys: Capture) -> None:
     assert main(["card", str(trained / "a" / "run")]) == DONE
     written = trained / "a" / "run" / "card.md"
     assert capsys.readouterr().out.strip() == str(written)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,48 +13,32 @@ import torch
 import wandb
 import yaml
 
-from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
+from experiments.cli import DONE, USERS_FAULT, main
 from experiments.config import TrainConfig
 from experiments.settings.loading import load, plain, read, usual
-from experiments.training.setup import open_run_data
+from experiments.training.parents import open_parent
+from experiments.training.setup import make_model, open_data, open_run_data
 from fer_id.callbacks.record import Record
 from fer_id.errors import RunError
 from fer_id.models.checkpoint import read_tensors
 from fer_id.reporting.jobs import run_name
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
-from tests.experiments.messages import refusal
-
-Tiny = Callable[..., list[str]]
-Capture = pytest.CaptureFixture[str]
+from tests.experiments.messages import DRAWING, Capture, Malicious, Tiny, Trained, contents, refusal, stop, train
 
 
 @pytest.fixture(scope="module")
-def finished(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], RunDir]:
+def finished(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Finished training and its arguments; read-only."""
-    root = tmp_path_factory.mktemp("finished")
-    arguments = tiny(drawn, root, "model=conv4", "model.hidden=128", "name=study/stills")
-    assert main(arguments) == DONE
-    return arguments, RunDir.open(root / "study" / "stills")
-
-
-def stop(monkeypatch: pytest.MonkeyPatch, where: type, method: str, after: int) -> None:
-    """Raise Ctrl-C at the call of ``where.method`` after the next ``after`` calls."""
-    original, calls = getattr(where, method), []
-
-    def interrupted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        if len(calls) > after:
-            raise KeyboardInterrupt
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(where, method, interrupted)
+    stills = ("model=conv4", "model.hidden=128", "name=study/stills")
+    arguments = tiny(drawn, tmp_path_factory.mktemp("finished"), *stills)
+    return arguments, train(arguments)
 
 
 # ------------------------------------------------------------------------------------------------ finished runs
 
 
-def test_evaluate_gives_the_same_numbers_again(finished: tuple[list[str], RunDir], capsys: Capture) -> None:
+def test_evaluate_gives_the_same_numbers_again(finished: Trained, capsys: Capture) -> None:
     run = finished[1]
     before = (run.path / "metrics.json").read_bytes()
     (run.path / "metrics.json").unlink()
@@ -67,10 +50,9 @@ def test_evaluate_gives_the_same_numbers_again(finished: tuple[list[str], RunDir
 
 
 def test_a_finished_run_is_not_trained_again(
-    finished: tuple[list[str], RunDir], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    finished: Trained, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    stop(monkeypatch, ClipClassification, "training_step", after=0)
-    assert main(finished[0]) == DONE
+    stop(monkeypatch, ClipClassification, "training_step", 0, finished[0], code=DONE)
     output = capsys.readouterr()
     assert "finished already" in output.err
     assert "report.html" in output.out
@@ -87,14 +69,14 @@ def test_a_default_name_has_no_path_of_model_or_recipe(
     assert (runs / "synthetic" / "timm-a-b-quick" / "DONE").is_file()
 
 
-def test_a_finished_run_is_not_replaced_by_another(finished: tuple[list[str], RunDir], capsys: Capture) -> None:
+def test_a_finished_run_is_not_replaced_by_another(finished: Trained, capsys: Capture) -> None:
     arguments, run = finished
-    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    before = contents(run)
     assert "finished run" in refusal(capsys, [*arguments, "seed=5"])
-    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    assert contents(run) == before
 
 
-def test_job_records_the_training_and_its_data(finished: tuple[list[str], RunDir], drawn: Path) -> None:
+def test_job_records_the_training_and_its_data(finished: Trained, drawn: Path) -> None:
     job = finished[1].job()
     assert job.store.provenance == "synthetic"
     subjects = job.subjects
@@ -103,8 +85,8 @@ def test_job_records_the_training_and_its_data(finished: tuple[list[str], RunDir
 
 
 def test_an_epoch_without_validation_records_none(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
-    assert main(tiny(drawn, tmp_path, "name=a", "trainer.max_epochs=3", "trainer.validate_every=2")) == DONE
-    curve = RunDir.open(tmp_path / "a").learning_curve()
+    run = train(tiny(drawn, tmp_path, "name=a", "trainer.max_epochs=3", "trainer.validate_every=2"))
+    curve = run.learning_curve()
     assert curve["val/loss"].notna().tolist() == [False, True, False]
     assert curve["train/loss"].notna().all()
 
@@ -115,12 +97,7 @@ def test_an_epoch_without_validation_records_none(drawn: Path, tiny: Tiny, tmp_p
 @pytest.fixture(scope="module")
 def uninterrupted(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """Uninterrupted training of three epochs, with dropout, augmentation and a schedule."""
-    root = tmp_path_factory.mktemp("whole")
-    assert main(tiny(drawn, root, *DRAWING, "name=a")) == DONE
-    return RunDir.open(root / "a")
-
-
-DRAWING = ("trainer.max_epochs=3", "model.dropout=0.3", "optim.schedule=one_cycle", "trainer.patience=0")
+    return train(tiny(drawn, tmp_path_factory.mktemp("whole"), *DRAWING))
 
 
 @pytest.mark.parametrize(
@@ -142,25 +119,17 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Capture,
+    same: Callable[[RunDir, RunDir], bool],
 ) -> None:
-    arguments = tiny(drawn, tmp_path, *DRAWING, "name=a", f"data.num_workers={workers}")
+    arguments = tiny(drawn, tmp_path, *DRAWING, f"data.num_workers={workers}")
     run = RunDir(tmp_path / "a")
     for after in stops:
-        with monkeypatch.context() as patched:
-            stop(patched, where, method, after)
-            assert main(arguments) == INTERRUPTED
+        stop(monkeypatch, where, method, after, arguments)
         assert not run.done
     assert "takes up" in capsys.readouterr().err
     assert main(arguments) == DONE
     assert "resuming" in capsys.readouterr().err
-
-    for which in ("last", "best"):
-        mine, theirs = read_tensors(run.checkpoint(which)), read_tensors(uninterrupted.checkpoint(which))
-        assert mine.keys() == theirs.keys()
-        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-    pd.testing.assert_frame_equal(run.predictions(), uninterrupted.predictions())
-    without_time = [trained.learning_curve().drop(columns="seconds") for trained in (run, uninterrupted)]
-    pd.testing.assert_frame_equal(*without_time)
+    assert same(run, uninterrupted)
 
 
 @pytest.fixture(scope="module")
@@ -169,19 +138,8 @@ def begun(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> 
     root = tmp_path_factory.mktemp("begun")
     arguments = tiny(drawn, root, "trainer.max_epochs=2", "name=a")
     with pytest.MonkeyPatch.context() as patched:
-        stop(patched, ClipClassification, "training_step", after=3)
-        assert main(arguments) == INTERRUPTED
+        stop(patched, ClipClassification, "training_step", 3, arguments)
     return arguments, root / "a" / "checkpoints" / "last.ckpt"
-
-
-class Malicious:
-    """Object that makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return Path.touch, (self.path,)
 
 
 def carrying_code(path: Path, trace: Path) -> None:
@@ -193,11 +151,7 @@ def of_another_model(path: Path, trace: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (carrying_code, "nothing of it was run"),
-        (of_another_model, "weights of another model"),
-    ],
+    ("spoil", "says"), [(carrying_code, "nothing of it was run"), (of_another_model, "weights of another model")]
 )
 def test_a_bad_checkpoint_is_explained_and_not_run(
     spoil: Callable[[Path, Path], None], says: str, begun: tuple[list[str], Path], tmp_path: Path, capsys: Capture
@@ -248,9 +202,7 @@ def test_leave_one_subject_out_resumes_at_the_fold_and_pools(
 ) -> None:
     subjects = sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[:2]
     arguments = tiny(drawn, tmp_path, "protocol=loso", f"protocol.only=[{','.join(subjects)}]", "name=study/loso")
-    with monkeypatch.context() as patched:
-        stop(patched, Record, "on_fit_start", after=1)
-        assert main(arguments) == INTERRUPTED
+    stop(monkeypatch, Record, "on_fit_start", 1, arguments)
     parent = RunDir(tmp_path / "study" / "loso")
     first, second = (parent.path / "folds" / subject for subject in subjects)
     assert (first / "DONE").is_file()
@@ -279,11 +231,8 @@ def test_leave_one_subject_out_resumes_at_the_fold_and_pools(
 
 
 def test_an_encoder_pretrained_on_stills_initialises_the_temporal_model(
-    finished: tuple[list[str], RunDir], drawn: Path, tiny: Tiny, tmp_path: Path
+    finished: Trained, drawn: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
-    from experiments.training.parents import open_parent
-    from experiments.training.setup import make_model, open_data
-
     stills = finished[1]
     arguments = tiny(drawn, tmp_path, f"init.encoder_from={stills.path}", "optim.lr=1e-9", "name=temporal")
     config = load(TrainConfig, arguments[1:])
@@ -293,8 +242,7 @@ def test_an_encoder_pretrained_on_stills_initialises_the_temporal_model(
     assert len(learned) > 20
     assert all(torch.equal(model[name.removeprefix("model.")], value) for name, value in learned.items())
 
-    assert main(arguments) == DONE
-    run = RunDir.open(tmp_path / "temporal")
+    run = train(arguments)
     assert run.job().parents == [str(stills.path)]
     trained = read_tensors(run.checkpoint())
     weights = [name for name in learned if name.endswith("weight")]
@@ -312,7 +260,7 @@ def test_an_encoder_pretrained_on_stills_initialises_the_temporal_model(
 def test_a_wrong_parent_is_reported_before_anything_is_measured(
     changes: list[str],
     says: str,
-    finished: tuple[list[str], RunDir],
+    finished: Trained,
     drawn: Path,
     tiny: Tiny,
     tmp_path: Path,
@@ -326,7 +274,7 @@ def test_a_wrong_parent_is_reported_before_anything_is_measured(
 
 
 def test_an_encoder_of_another_shape_is_refused(
-    finished: tuple[list[str], RunDir], drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
+    finished: Trained, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     arguments = tiny(drawn, tmp_path, f"init.encoder_from={finished[1].path}", "model.widths=[4,4,8,16]", "name=a")
     output = refusal(capsys, arguments)
@@ -341,8 +289,7 @@ def test_two_benchmarks_train_together(
     pooled = f"data.store=[{stores['fer2013'][0]},{stores['ferplus'][0]}]"
     common = ("data=fer2013", pooled, "protocol=official", "batch_size=16", "name=both")
     assert "choose one with data.label_space=" in refusal(capsys, tiny(tmp_path, tmp_path, *common))
-    assert main(tiny(tmp_path, tmp_path, *common, "data.label_space=target5")) == DONE
-    run = RunDir.open(tmp_path / "both")
+    run = train(tiny(tmp_path, tmp_path, *common, "data.label_space=target5"))
     assert run.metrics()["labels"] == ["happy", "sad", "angry", "fear", "neutral"]
     judged = run.predictions()
     assert not judged["clip_id"].str[2:].duplicated().any()  # FER+ holds the pictures of FER2013: each is judged once
@@ -355,9 +302,8 @@ def test_stores_with_other_crops_do_not_mix(
     stores: dict[str, list[Path]], tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     mixed = f"data.store=[{stores['fer2013'][0]},{stores['synthetic'][0]}]"
-    assert "with the same alignment" in refusal(
-        capsys, tiny(tmp_path, tmp_path, mixed, "data.label_space=target5", "name=a")
-    )
+    output = refusal(capsys, tiny(tmp_path, tmp_path, mixed, "data.label_space=target5", "name=a"))
+    assert "with the same alignment" in output
     assert not list(tmp_path.iterdir())
 
 
@@ -391,8 +337,7 @@ def test_files_of_wandb_lie_inside_the_run(
     home.mkdir()
     monkeypatch.chdir(here)
     monkeypatch.setenv("HOME", str(home))
-    assert main(tiny(drawn, tmp_path / "runs", "logging.wandb=offline", "name=study/a")) == DONE
-    run = tmp_path / "runs" / "study" / "a"
+    run = train(tiny(drawn, tmp_path / "runs", "logging.wandb=offline", "name=study/a")).path
     assert len(list(run.glob("wandb/offline-run-*/*.wandb"))) == 1
     assert not list(here.iterdir())
     assert not [path for path in home.rglob("*") if "wandb" in str(path)]
@@ -409,9 +354,7 @@ def test_cross_fitted_children_join_the_predictions_and_an_interrupted_run_is_re
     tiny_store: Callable[..., Path], tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     arguments = tiny(tiny_store(subjects=6, clips=1), tmp_path, "protocol.cross_fit=2", "name=a")
-    with monkeypatch.context() as patch:
-        stop(patch, RunDir, "finish", after=1)  # the first part is finished, the second and the run are not
-        assert main(arguments) == INTERRUPTED
+    stop(monkeypatch, RunDir, "finish", 1, arguments)  # the first part is finished, the second and the run are not
     run = RunDir(tmp_path / "a")
     assert run.predicted
     assert [part.done for part in run.parts] == [True, False]
@@ -447,8 +390,7 @@ def test_cross_fitted_children_join_the_predictions_and_an_interrupted_run_is_re
 def test_an_edited_configuration_that_would_test_on_training_children_is_refused(
     drawn: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
-    assert main(tiny(drawn, tmp_path, "name=a", "protocol=holdout", "seed=0")) == DONE
-    run = RunDir.open(tmp_path / "a")
+    run = train(tiny(drawn, tmp_path, "name=a", "protocol=holdout", "seed=0"))
     data = open_run_data(run)[1]
     assert data.subjects(data.fold.test) == run.job().subjects["test"]
     run.write_config(run.config() | {"seed": 1})

@@ -12,17 +12,13 @@ import pytest
 from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.runs.metrics import Uncertainty
 from fer_id.runs.run_dir import RunDir
-from tests.experiments.messages import refusal
-
-Capture = pytest.CaptureFixture[str]
+from tests.experiments.messages import Capture, Tiny, refusal, train
 
 
 @pytest.fixture(scope="module")
-def trained(drawn: Path, tiny: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+def trained(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """Run of a model with dropout."""
-    root = tmp_path_factory.mktemp("trained")
-    assert main(tiny(drawn, root, "model.dropout=0.3", "name=a")) == DONE
-    return RunDir.open(root / "a")
+    return train(tiny(drawn, tmp_path_factory.mktemp("trained"), "model.dropout=0.3", "name=a"))
 
 
 @pytest.fixture
