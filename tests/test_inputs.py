@@ -30,7 +30,7 @@ from fer_id.release.bundle import verify_bundle
 from fer_id.release.policy import read_policy
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
-from fer_id.video.reader import read_corrected
+from fer_id.video.annotation_reader import read_corrected
 
 ROOT = Path(__file__).resolve().parents[1]
 Reader = Callable[[Path], object]

@@ -23,8 +23,8 @@ from fer_id.labels import TARGET
 from fer_id.preprocessing.video import MISSING_S, pictures_end
 from fer_id.reporting.words import counted
 from fer_id.shapes import shown
+from fer_id.video.annotation_reader import read_corrected
 from fer_id.video.corrections import Corrected, Opinion
-from fer_id.video.reader import read_corrected
 
 MAJORITY = 0.5
 """A label has to cover more than this share of a clip."""

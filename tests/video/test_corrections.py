@@ -19,8 +19,8 @@ from data_modules.cohort.corrections import votes_of
 from fer_id.errors import DataError, FerIdError
 from fer_id.video import boris_writer as boris
 from fer_id.video import elan
+from fer_id.video.annotation_reader import read_corrected
 from fer_id.video.corrections import Opinion
-from fer_id.video.reader import read_corrected
 
 SURE, UNSURE = [0.9, 0.025, 0.025, 0.025, 0.025], [0.4, 0.3, 0.1, 0.1, 0.1]
 MEDIA = "../videos/a.mp4"

@@ -16,8 +16,8 @@ from fer_id.errors import DataError
 from fer_id.labels import TARGET
 from fer_id.video import boris_writer as boris
 from fer_id.video import elan
+from fer_id.video.annotation_reader import read_corrected
 from fer_id.video.corrections import Opinion
-from fer_id.video.reader import read_corrected
 from fer_id.video.timeline import Timeline
 
 SURE, UNSURE = [0.9, 0.025, 0.025, 0.025, 0.025], [0.4, 0.3, 0.1, 0.1, 0.1]
