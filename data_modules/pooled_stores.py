@@ -73,7 +73,7 @@ class PooledStores:
 
     @property
     def dropped_labels(self) -> dict[str, int]:
-        """Number of samples without a name in the label space, by name."""
+        """Label of a store that the label space lacks -> number of its samples, which are left out."""
         return self._pooled[1]
 
     @property

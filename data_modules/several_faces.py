@@ -50,7 +50,8 @@ class SeveralFaces:
                 shutil.copy(sheet, _in_store(store, subject, job))
 
     def sentences(self, store: Path) -> list[str]:
-        """Return a line per child and video, first where a row in ``faces.csv`` is needed."""
+        """Return a line per child and video with several faces, :data:`SHOWN` at most, those that need a row in
+        ``faces.csv`` first, and a count of the others; the lines name sheets in the folder ``store``."""
         lines: dict[str, list[str]] = {NEEDS_A_ROW: [], CENTRAL_FACE: [], MARKED_FACE: []}
         for (subject, job), counts in self._of_several():
             steady = counts["several"] >= STEADY * counts["faces"]

@@ -216,7 +216,8 @@ def _read(path: Path, columns: tuple[str, ...], problems: Problems, *, extra: bo
 
 
 def _wrong_cell(cell: str | None, check: str, column: str) -> str:
-    """Return the content of a wrong cell and the expected content."""
+    """Return a text with the content of a wrong cell and what was expected; ``check`` is pandera's name of the failed
+    check, or says what is expected."""
     if column in _NUMBERS and cell is not None and _DECIMAL_COMMA.fullmatch(cell):
         return f"{quoted(cell)} has a decimal comma; write {cell.replace(',', '.')}"
     expected = {"not_nullable": "a value", "field_uniqueness": "a value that stands once"}.get(check, check)

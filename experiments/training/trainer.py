@@ -216,6 +216,7 @@ def leave_group() -> None:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Discard standard error within the block: the first process prints the same messages; exceptions still pass."""
+    """Discard what Python writes to standard error, in the further processes of a distributed training: the first one
+    prints the same. Exceptions and native libraries still pass."""
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
         yield

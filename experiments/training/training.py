@@ -164,7 +164,8 @@ def _cross_fit(config: TrainConfig, run: RunDir, data: FerDataModule, bank: Feat
 
 
 def finish(config: TrainConfig, run: RunDir, mirror: PrivateWandbLogger, *, explains: bool) -> None:
-    """Write metrics, figures, report and explanation, send to W&B what may leave, and mark the run as finished."""
+    """Write metrics, figures and report, and with ``explains`` the explanation, whose failure is only printed; send to
+    W&B what may leave, remove the checkpoints of the earlier epoch, and mark the run as finished."""
     say(f"{run.path}: metrics, figures and report")
     metrics = evaluate_run(run)
     explained = None

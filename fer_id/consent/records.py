@@ -30,7 +30,7 @@ class ConsentError(FerIdError):
 
 @dataclass(frozen=True)
 class ConsentRecord:
-    """One row of ``consent.csv``, see the design; without ``expires_on``, the last day of validity, it is valid until
+    """One row of ``consent.csv``, see docs/COHORT.md; without ``expires_on``, the last valid day, it holds until
     withdrawn."""
 
     subject_id: str

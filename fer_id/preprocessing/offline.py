@@ -72,7 +72,8 @@ def _serve(calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]) -> 
 
 
 def _refuse_sockets() -> None:
-    """Install the filter in the calling thread, and check that it holds."""
+    """Install a seccomp filter that refuses the system call ``socket`` in the calling thread; raise ConfigError where a
+    socket can still be opened."""
     if (machine := platform.machine()) in _SOCKET_CALLS:
         architecture, number = _SOCKET_CALLS[machine]
         _install(

@@ -160,7 +160,8 @@ def draw(report: Mapping[str, Any]) -> dict[str, Figure]:
 
 @style.styled()
 def regions_figure(report: Mapping[str, Any]) -> Figure | None:
-    """Draw each region's attribution relative to its area, with intervals; off-face regions in another colour."""
+    """Draw each region's attribution relative to its area, with intervals, off-face regions in another colour; None
+    without an explained clip."""
     regions = report["regions"]
     if regions[REGIONS[0]]["value"] is None:
         return None
@@ -183,7 +184,8 @@ def regions_figure(report: Mapping[str, Any]) -> Figure | None:
 
 @style.styled()
 def classes_figure(report: Mapping[str, Any]) -> Figure | None:
-    """Draw region by class: attribution relative to area; framed where FACS expects the emotion."""
+    """Draw attribution relative to area, a row for each predicted class and a column for each region, framed where FACS
+    expects the emotion; None where no class has an explained clip."""
     classes = {name: result for name, result in report["by_class"].items() if result["leakage"]["value"] is not None}
     if not classes:
         return None

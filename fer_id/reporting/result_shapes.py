@@ -91,7 +91,7 @@ class Bin(Part):
 
 
 class Bins(Part):
-    """All bins; null where the intensity is not known."""
+    """Accuracy by the strength or the delay of the expression; null where a clip's intensity is not recorded."""
 
     bins: Annotated[list[Bin], Field(min_length=1)] | None
 

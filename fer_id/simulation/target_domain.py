@@ -36,7 +36,8 @@ GROUPS = ("age_group", "gender", "severity", "context")
 
 
 class SimulatedClip(NamedTuple):
-    """Clip with its row of the store's table and the number of its frames that fold by more than ``max_fold``."""
+    """Clip with its row of the store's table, and the number of its frames with a face that the motion folds over
+    itself by more than ``max_fold`` of the picture."""
 
     row: Row
     clip: StoredClip

@@ -144,7 +144,8 @@ def _offset(observation: Observation, file: Corrected, problems: Problems) -> fl
 
 
 def _events(events: list[object], types: dict[str, str], problems: Problems) -> Iterator[tuple[int, Event]]:
-    """Yield a person's events with their numbers; add the malformed events to ``problems``."""
+    """Yield the state events that a person coded, not the model's, numbered from 1; add malformed, unknown and
+    point events to ``problems``. ``types`` maps a behaviour's code to its type in BORIS."""
     for number, raw in enumerate(events, start=1):
         if not isinstance(raw, list):
             problems.add(f"event {number} is {shown(raw)}, expected a list of {', '.join(Event.model_fields)}")
