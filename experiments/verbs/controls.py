@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from fer_id.tasks.features import Features, Reader
 
 OWN, LINEAR = "the model itself", "linear classifier"
-"""Classifiers of single frames: the model with a clip of one frame, and a linear classifier fitted on frames."""
+"""Classifiers of single frames: the model with a clip of one frame, and a linear classifier for each moment, fitted on
+the frames of that moment. In a clip that shows no face at a moment the nearest frame with one stands for it."""
 
 ORDERS = 10
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3)  # from the strongest, which wins a tie on inner validation
-MOST_FRAMES = 50_000  # frames for the linear classifier; more change nothing but the time
 
 
 class FoldControls(NamedTuple):
     """Correctness on the test clips of one training, 1 where right: of each control (N,), and of each reader by frame
-    (N, T), 0 without a face; the clips' rows of the store's table, and the precision of the computation."""
+    (N, T), 0 for a clip without a face; the clips' rows of the store's table, and the precision of the computation."""
 
     right: dict[str, Floats]
     by_frame: dict[str, Floats]
@@ -119,15 +119,15 @@ def _judge_fold(run: RunDir) -> FoldControls:
             control.SHUFFLED: np.mean(shuffled, axis=0),
             control.REVERSED: _right(test.reversed().judged(model), test),
         }
-        own = [_by_frame(clips.frames.judged(model), clips) for clips in (validation, test)]
+        own = [_by_frame(clips.filled.frames.judged(model), clips) for clips in (validation, test)]
         heads = [clips.pooled(model) for clips in (train, validation, test)]
     right[control.REFITTED] = _read(train, validation, test, heads)
     right[control.MEAN] = _read(train, validation, test, [clips.mean for clips in (train, validation, test)])
-    reader = _frame_reader(train, validation)
-    linear = [_by_frame(reader(clips.frames.values[:, 0]), clips) for clips in (validation, test)]
+    moments = read_moments(train, validation, test)
+    linear = [_by_frame(logits.flatten(0, 1), clips) for logits, clips in zip(moments, (validation, test), strict=True)]
     known, judged = (np.concatenate(readers, axis=1) for readers in zip(own, linear, strict=True))
     right[control.CHOSEN] = judged[:, known.mean(axis=0).argmax()]  # reader and frame that inner validation chose
-    right[control.CONFIDENT] = _most_confident(reader, test)
+    right[control.CONFIDENT] = _most_confident(moments[1], test)
     rows = data.clips.set_index("clip_id").loc[test.clip_ids]
     return FoldControls(right, {OWN: own[1], LINEAR: linear[1]}, rows, trained.precision)
 
@@ -147,15 +147,15 @@ def _right(logits: Tensor, features: Features) -> Floats:
 
 
 def _by_frame(logits: Tensor, clips: Features) -> Floats:
-    """Return (N, T) 1 where right, from the logits (N * T, K) of single frames."""
-    return _right(logits, clips.frames).reshape(clips.valid.shape)
+    """Return (N, T) 1 where right, from the logits (N * T, K) of single frames; 0 for a clip without a face."""
+    return _right(logits, clips.filled.frames).reshape(clips.valid.shape)
 
 
-def _most_confident(reader: Reader, test: Features) -> Floats:
-    frames = test.frames
-    confidence, predicted = reader(frames.values[:, 0]).softmax(dim=-1).max(dim=-1)
-    confidence = confidence.reshape(test.valid.shape).masked_fill(~test.valid, -1)
-    best = predicted.reshape(test.valid.shape).gather(1, confidence.argmax(dim=1, keepdim=True)).squeeze(1)
+def _most_confident(logits: Tensor, test: Features) -> Floats:
+    """Return (N,) the correctness of the frame with a face whose logits (N, T, K) are the surest."""
+    confidence, predicted = logits.softmax(dim=-1).max(dim=-1)
+    surest = confidence.masked_fill(~test.valid, -1).argmax(dim=1, keepdim=True)
+    best = predicted.gather(1, surest).squeeze(1)
     return ((best == test.label) & test.covered).double().numpy()
 
 
@@ -167,13 +167,22 @@ def _read(train: Features, validation: Features, test: Features, clips: list[Ten
     return _right(reader(judged), test)
 
 
-def _frame_reader(train: Features, validation: Features) -> Reader:
-    parts = []
-    for clips in (train.frames, validation.frames):
-        rows = np.flatnonzero(clips.covered.numpy())
-        rows = np.random.default_rng(0).permutation(rows)[:MOST_FRAMES]
-        parts += [clips.values[rows, 0], clips.label[rows]]
-    return _fitted(*parts)
+def read_moments(train: Features, validation: Features, test: Features) -> tuple[Tensor, Tensor]:
+    """Return the logits (N, T, K) of validation and test clips from a linear classifier for each moment: one for all
+    moments would learn from frames at rest, which show nothing of their clip's label."""
+    import torch
+
+    seen, known = train.covered, validation.covered
+    values = [clips.filled.values for clips in (train, validation, test)]
+    readers = [
+        _fitted(learned[seen], train.label[seen], chosen[known], validation.label[known])
+        for learned, chosen in zip(values[0].unbind(1), values[1].unbind(1), strict=True)
+    ]
+    validated, judged = (
+        torch.stack([reader(frames) for reader, frames in zip(readers, clips.unbind(1), strict=True)], dim=1)
+        for clips in values[1:]
+    )
+    return validated, judged
 
 
 def _fitted(features: Tensor, label: Tensor, validation: Tensor, truth: Tensor) -> Reader:

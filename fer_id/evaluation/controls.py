@@ -26,8 +26,8 @@ CONTROLS = {
     "the mean: a classifier that was not trained to its end does not decide then",
     MEAN: "the mean of the same encoder's frame features, and a linear classifier fitted on the training clips",
     CHOSEN: "one frame of each clip, the same moment in all; moment and reader (the model itself fed that frame alone, "
-    "or a linear classifier fitted on the training clips' frames) chosen on inner validation",
-    CONFIDENT: "of each clip the one frame that the linear classifier of frames is surest of",
+    "or a linear classifier fitted on the training clips' frames of that moment) chosen on inner validation",
+    CONFIDENT: "of each clip the one frame that the linear classifier of its moment is surest of",
     SHUFFLED: "the model, the frames of each clip in random order (the mean of ten orders)",
     REVERSED: "the model, the last frame first",
     HINDSIGHT: "as the chosen frame, but the best on the test clips themselves: it flatters the frame, so it is not "

@@ -45,6 +45,16 @@ class Features:
         return self.valid.any(dim=1)
 
     @property
+    def filled(self) -> Features:
+        """The clips with every frame without a face replaced by the nearest frame with one, the earlier of two."""
+        steps = torch.arange(self.valid.shape[1])
+        apart = 2 * (steps.unsqueeze(1) - steps).abs() + (steps > steps.unsqueeze(1))  # (T, T), no two alike in a row
+        unseen = (~self.valid).unsqueeze(1) * (2 * len(steps) + 2)
+        nearest = (apart + unseen).argmin(dim=2, keepdim=True)
+        values = self.values.gather(1, nearest.expand_as(self.values))
+        return replace(self, values=values, valid=self.covered.unsqueeze(1).expand_as(self.valid))
+
+    @property
     def frames(self) -> Features:
         """Every frame as a clip of its own, (N * T, 1, D)."""
         names = [f"{name}:{t}" for name in self.clip_ids for t in range(self.valid.shape[1])]

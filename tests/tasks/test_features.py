@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from fer_id.labels import TARGET
@@ -54,6 +56,26 @@ def test_shuffling_keeps_each_clips_frames_with_their_faces(model: ClipClassifie
     assert bool((shuffled.values.abs().sum(-1) > 0).eq(shuffled.valid).all())
     torch.testing.assert_close(features.shuffled(0).values, shuffled.values)
     assert not torch.equal(features.shuffled(1).values, shuffled.values)
+
+
+def test_the_nearest_face_stands_for_a_frame_without_one() -> None:
+    steps = torch.arange(6.0).view(1, 6, 1)
+    valid = torch.tensor([[False, True, False, False, False, True], [False] * 6])
+    filled = Features(torch.cat([steps, steps]), valid, torch.zeros(2), ["a", "b"]).filled
+    assert filled.values[0, :, 0].tolist() == [1, 1, 1, 1, 5, 5]
+    assert filled.valid.tolist() == [[True] * 6, [False] * 6]
+
+
+@given(st.integers(0, 2**16), st.integers(1, 12))
+def test_filling_takes_the_nearest_face_and_keeps_what_is_there(seed: int, steps: int) -> None:
+    valid = torch.rand(5, steps, generator=torch.Generator().manual_seed(seed)) < 0.4
+    values = torch.arange(steps).float().expand(5, steps).unsqueeze(-1)
+    filled = Features(values, valid, torch.zeros(5), list("abcde")).filled
+    for taken, seen in zip(filled.values[..., 0].int().tolist(), valid, strict=True):
+        places = seen.nonzero()[:, 0].tolist()
+        for step in range(steps if places else 0):
+            assert taken[step] in places
+            assert abs(taken[step] - step) == min(abs(place - step) for place in places)
 
 
 def test_the_linear_reader_is_logistic_regression() -> None:
