@@ -4,6 +4,7 @@ from fer_id.exports import lazy_exports
 
 MODULES = {
     "AffectNetDataModule": "data_modules.affectnet",
+    "RAFDBDataModule": "data_modules.rafdb",
     "CohortDataModule": "data_modules.cohort.reader",
     "FER2013DataModule": "data_modules.fer2013",
     "FERPlusDataModule": "data_modules.fer2013",

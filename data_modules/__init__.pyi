@@ -5,6 +5,7 @@ from data_modules.fer2013 import FER2013DataModule as FER2013DataModule
 from data_modules.fer2013 import FERPlusDataModule as FERPlusDataModule
 from data_modules.folders import FolderDataModule as FolderDataModule
 from data_modules.pictures import PictureDataModule as PictureDataModule
+from data_modules.rafdb import RAFDBDataModule as RAFDBDataModule
 from data_modules.recordings import Recording as Recording
 from data_modules.recordings import VideoDataModule as VideoDataModule
 from data_modules.simulated import SimulatedDataModule as SimulatedDataModule

@@ -191,7 +191,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._crops, self._landmarks = folder / "crops", folder / "landmarks"
-        self._rows: list[tuple[str, str, str | None, list[float] | None, str | None]] = []
+        self._rows: list[dict[str, object]] = []
         self.with_landmarks = 0
 
     def fill(self, samples: Iterable[Sample]) -> Iterator[NDArray[np.uint8]]:
@@ -201,15 +201,13 @@ class Spool:
                 crops.write(crop.tobytes())
                 landmarks.write(points.tobytes())
                 self.with_landmarks += bool(np.isfinite(points).all())
-                self._rows.append(
-                    (still.clip_id, still.split or "all", still.label, still.soft_label, still.subject_id)
-                )
+                row = {name: getattr(still, name) for name in ("clip_id", "label", "soft_label", "subject_id")}
+                self._rows.append({**row, "published": still.split or "all", **still.groups})
                 yield crop
 
     def table(self) -> pd.DataFrame:
         """Return one row per sample; ``published`` is the published name of its split, ``all`` without."""
-        columns = ["clip_id", "published", "label", "soft_label", "subject_id"]
-        return pd.DataFrame(self._rows, columns=columns, dtype=object)
+        return pd.DataFrame(self._rows, dtype=object)
 
     def read(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         """Yield crop (64, 64, 3) and landmarks (68, 2) of each sample, in order."""

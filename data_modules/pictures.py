@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import tee
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from data_modules.base import FerDataModule
 from data_modules.benchmark import Benchmark, BenchmarkConfig, Sample, write_benchmark
-from data_modules.reader_checks import read_records, require_facts, subject_faults
+from data_modules.reader_checks import group_faults, read_records, require_facts, subject_faults
 from data_modules.stills import Still, read_image
 from fer_id.errors import DataError, Problems
 from fer_id.preprocessing.alignment import align, crop_geometry
@@ -63,13 +64,18 @@ class PictureDataModule(FerDataModule):
 
     settings: ClassVar[type[BenchmarkConfig]] = StillsConfig
     colour: ClassVar[str] = "rgb"  # or "gray": what the pictures are
+    group_columns: ClassVar[tuple[str, ...]] = ()  # names of the columns of :attr:`Still.groups`
 
     @classmethod
     def benchmark(cls, config: Any) -> Benchmark:
         """Return pictures, card and counts; overridden where classes or layout depend on the settings."""
         source = require_facts(cls, config.source, ("train", "test") if cls.splits else ())
         left_out = Counter[str]()
-        return Benchmark(read_records(cls, Still, source, left_out, _faults), cls.card(config), left_out)
+        return Benchmark(
+            read_records(cls, Still, source, left_out, partial(_faults, groups=cls.group_columns)),
+            cls.card(config),
+            left_out,
+        )
 
     @classmethod
     def roles(cls, published: set[str]) -> dict[str, str]:
@@ -87,6 +93,7 @@ class PictureDataModule(FerDataModule):
             geometry=crop_geometry(aligned=config.landmarks != "none", colour=cls.colour),
             parameters={"landmarks": config.landmarks},
             landmarks_from=config.landmarks_from,
+            groups=list(cls.group_columns),
         )
 
     @classmethod
@@ -149,14 +156,15 @@ def _decoded(still: Still) -> NDArray[np.uint8]:
     return read_image(still.image) if isinstance(still.image, Path) else still.image
 
 
-def _faults(still: Still) -> Iterator[str]:
-    """Yield the faults of a picture's array and subject."""
+def _faults(still: Still, groups: tuple[str, ...]) -> Iterator[str]:
+    """Yield the faults of a picture's array, groups and subject."""
     image: object = still.image
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             yield f"image is {image.dtype} {image.shape}, expected uint8 (H, W, 3), RGB"
     elif not isinstance(image, Path):
         yield f"image is {type(image).__name__}, expected uint8 (H, W, 3), RGB, or the Path of a file"
+    yield from group_faults(still.groups, groups)
     if still.subject_id is not None:
         yield from subject_faults(still.subject_id)
     elif still.split is None:

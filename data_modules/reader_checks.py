@@ -113,6 +113,12 @@ def _common_faults(dataset: type[FerDataModule], record: Any, seen: set[str]) ->
     yield from label_problems(label, soft, get_space(dataset.label_space))
 
 
+def group_faults(groups: Mapping[str, str | None], columns: Sequence[str]) -> Iterator[str]:
+    """Yield the fault of a record's groups: other columns than its class names."""
+    if set(groups) != set(columns):
+        yield f"groups names {sorted(groups)}, expected group_columns: {sorted(columns)}"
+
+
 def subject_faults(subject_id: object) -> Iterator[str]:
     """Yield the fault of a record's subject, whose name its files have."""
     if not isinstance(subject_id, str) or not SHARD_NAME.fullmatch(subject_id):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from data_modules.base import FerDataModule
-from data_modules.reader_checks import read_records, require_facts, subject_faults
+from data_modules.reader_checks import group_faults, read_records, require_facts, subject_faults
 from data_modules.video_store import VideoConfig, Videos, written_videos
 from data_modules.videos import Stretch, VideoJob
 from fer_id.errors import DataError, cut
@@ -29,7 +29,8 @@ class Recording(NamedTuple):
         video: the file.
         start_s, end_s: seconds in the video; ``end_s`` None: to its end.
         split: published name of the split, a key of ``splits``; None where none is published.
-        groups: value of each group column of the class, such as ``{"gender": "f"}``; the class names them.
+        groups: value of each group column of the class, such as ``{"gender": "f"}``, None where unknown; the class
+            names them.
     """
 
     clip_id: str
@@ -39,7 +40,7 @@ class Recording(NamedTuple):
     start_s: float = 0.0
     end_s: float | None = None
     split: str | None = None
-    groups: Mapping[str, str] = {}
+    groups: Mapping[str, str | None] = {}
 
 
 class VideoDataModule(FerDataModule):
@@ -92,8 +93,7 @@ def _faults(recording: Recording, groups: tuple[str, ...]) -> Iterator[str]:
     if not (isinstance(start_s, int | float) and isinstance(end_s, int | float) and 0 <= start_s < end_s):
         times = f"start_s is {cut(repr(start_s))}, end_s is {cut(repr(recording.end_s))}"
         yield f"{times}, expected seconds in the video, the end after the start"
-    if set(recording.groups) != set(groups):
-        yield f"groups names {sorted(recording.groups)}, expected group_columns: {sorted(groups)}"
+    yield from group_faults(recording.groups, groups)
 
 
 def _jobs(recordings: list[Recording], source: Path, config: VideoConfig) -> list[VideoJob]:

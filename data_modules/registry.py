@@ -24,6 +24,7 @@ DATASETS = {
     "fer2013": "data_modules.fer2013:FER2013DataModule",
     "ferplus": "data_modules.fer2013:FERPlusDataModule",
     "affectnet": "data_modules.affectnet:AffectNetDataModule",
+    "rafdb": "data_modules.rafdb:RAFDBDataModule",
     "folder": "data_modules.folders:FolderDataModule",
     "cohort": "data_modules.cohort.reader:CohortDataModule",
     "synthetic": "data_modules.simulated:SyntheticDataModule",

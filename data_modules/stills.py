@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ class Still(NamedTuple):
         soft_label: K shares of the classes that sum to one, or None.
         subject_id: the person, names a file; None for all pictures of a benchmark that names nobody.
         landmarks: published points, float32 (68, 2) in pixels of the picture, or None.
+        groups: value of each group column of the class, such as ``{"gender": "female"}``, None where unknown; the class
+            names them.
     """
 
     clip_id: str
@@ -43,6 +46,7 @@ class Still(NamedTuple):
     soft_label: list[float] | None = None
     subject_id: str | None = None
     landmarks: NDArray[np.float32] | None = None
+    groups: Mapping[str, str | None] = {}
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 UNQUOTED = re.compile(r"""(?:^|[\s`(])[a-z_]+(?:\.[a-z_]+)*=\[""", re.MULTILINE)
 """A setting whose bracket zsh would take for a pattern."""
 
-OWN = {"data=rafdb", "data=school_clips"}
+OWN = {"data=web_faces", "data=school_clips"}
 """Datasets of docs/DATASETS.md that its reader writes (tests/data_modules/test_own_dataset.py runs them)."""
 
 

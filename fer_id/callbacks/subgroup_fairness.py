@@ -54,7 +54,7 @@ class SubgroupFairness(ClipScores):
                 "fit with datamodule=, or give SubgroupFairness(clips, columns, public=...)"
             )
         if clips is None:
-            clips = data.clips.iloc[[] if data.images else data.fold.validation]
+            clips = data.clips.iloc[data.fold.validation]
         columns = getattr(data, "groups", []) if columns is None else columns
         public = getattr(data, "has_children", True) if public is None else public
         self.groups = _groups_of_clips(clips, columns, public=public)

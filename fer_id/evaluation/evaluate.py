@@ -14,6 +14,7 @@ from fer_id.evaluation.confidence.calibration import calibrated
 from fer_id.evaluation.confidence.conformal import LEVEL, conformal_scores, prediction_sets
 from fer_id.evaluation.confidence.threshold import RISK, flagged, review_scores
 from fer_id.evaluation.config import ALL_GROUPS, LEAST_FACE, Breakdown
+from fer_id.evaluation.groups.grouping import group_columns
 from fer_id.evaluation.groups.subgroups import compute_subgroups
 from fer_id.evaluation.metrics import score
 from fer_id.evaluation.predictions import calibration_unit, check_answers, check_predictions, class_names
@@ -85,7 +86,7 @@ def evaluate_predictions(
     review, of_review = review_scores(predictions, thresholds, unchosen, options.risk, options.least_face)
     conformal, of_sets = conformal_scores(predictions, labels, children, too_few, options.level)
     subgroups, of_groups = None, {"subgroups": IMAGES}
-    if subjects_are_people(metrics, job.store):
+    if subjects_are_people(metrics, job.store) or group_columns(predictions, labels):
         subgroups, of_groups = compute_subgroups(predictions, labels, options.groups, seed=seed)
     uncalibrated = {f"calibration.temperatures.{fold}": reason for fold, reason in uncalibrated.items()}
     reasons = metrics.reasons | uncalibrated | of_groups | of_review | of_sets

@@ -60,14 +60,14 @@ def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 
 @pytest.fixture
 def documented(register: Register) -> Any:
-    """The benchmark of docs/DATASETS.md, registered as ``rafdb``."""
-    return register("rafdb", example("\n## A benchmark of pictures"), "RAFDBDataModule")
+    """The benchmark of docs/DATASETS.md, registered as ``web_faces``."""
+    return register("web_faces", example("\n## A benchmark of pictures"), "WebFacesDataModule")
 
 
 @pytest.fixture
-def raf_db(tmp_path: Path, picture: Callable[..., Any]) -> Path:
-    """RAF-DB's published layout: of each class six training and two test pictures, one of them in both."""
-    root, lines, seed = tmp_path / "RAF-DB", list[str](), 0
+def web_faces(tmp_path: Path, picture: Callable[..., Any]) -> Path:
+    """The layout of the example: of each class six training and two test pictures, one of them in both."""
+    root, lines, seed = tmp_path / "raw", list[str](), 0
     (root / "EmoLabel").mkdir(parents=True)
     (root / "Image" / "aligned").mkdir(parents=True)
     for split, count in (("train", 6), ("test", 2)):
@@ -81,14 +81,16 @@ def raf_db(tmp_path: Path, picture: Callable[..., Any]) -> Path:
     return root
 
 
-def test_the_example_prepares_an_audited_store(documented: Any, raf_db: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_the_example_prepares_an_audited_store(
+    documented: Any, web_faces: Path, tmp_path: Path, capsys: Capture
+) -> None:
     out = tmp_path / "store"
-    assert main(["prepare", "data=rafdb", f"data.source={raf_db}", f"out={out}"]) == DONE
+    assert main(["prepare", "data=web_faces", f"data.source={web_faces}", f"out={out}"]) == DONE
     printed = capsys.readouterr().err
     assert "42 images in train, and 12,271 are published" in printed
     assert "1 of these groups across published splits: train_00001 = test_00001\n" in printed
     store = ClipStore.open(out)
-    assert (store.card.shard_by, store.card.label_space, store.card.source) == ("split", "fer7", "rafdb")
+    assert (store.card.shard_by, store.card.label_space, store.card.source) == ("split", "fer7", "web_faces")
     assert sorted(path.stem for path in (out / "frames").iterdir()) == ["test", "train", "validation"]
     assert store.clips["split"].value_counts().to_dict() == {"train": 35, "test": 14, "validation": 7}
     assert store.card.audit["prepared"]["training_drops_by_default"]
@@ -103,19 +105,19 @@ def test_the_example_prepares_an_audited_store(documented: Any, raf_db: Path, tm
 
 
 def test_prepare_data_makes_a_missing_store_once(
-    documented: Any, raf_db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    documented: Any, web_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = documented(tmp_path / "stores" / "rafdb", source=raf_db)
+    data = documented(tmp_path / "stores" / "web_faces", source=web_faces)
     assert not (tmp_path / "stores").exists()
     data.prepare_data()
-    made = ClipStore.open(tmp_path / "stores" / "rafdb").fingerprint
+    made = ClipStore.open(tmp_path / "stores" / "web_faces").fingerprint
     monkeypatch.setattr(documented, "read", None)
-    again = documented(tmp_path / "stores" / "rafdb", source=raf_db)
+    again = documented(tmp_path / "stores" / "web_faces", source=web_faces)
     again.prepare_data()
     again.setup("fit")
     assert again.fingerprint == made
     with pytest.raises(ConfigError, match="one store, and several are given"):
-        documented([tmp_path / "a", tmp_path / "b"], source=raf_db).prepare_data()
+        documented([tmp_path / "a", tmp_path / "b"], source=web_faces).prepare_data()
 
 
 def test_several_processes_make_one_store(tmp_path: Path) -> None:
@@ -321,9 +323,13 @@ def test_subjects_who_share_a_picture_are_not_separated(picture: Register, tmp_p
 def test_a_reader_that_raises_ends_with_2(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "raw" / "EmoLabel").mkdir(parents=True)
     (tmp_path / "raw" / "EmoLabel" / "list_patition_label.txt").write_text("train_00001.jpg\n")
-    assert main(["prepare", "data=rafdb", f"data.source={tmp_path / 'raw'}", f"out={tmp_path / 'out'}"]) == USERS_FAULT
+    assert (
+        main(["prepare", "data=web_faces", f"data.source={tmp_path / 'raw'}", f"out={tmp_path / 'out'}"]) == USERS_FAULT
+    )
     message = capsys.readouterr().err
-    raises = r"own_rafdb\.RAFDBDataModule\.read raises ValueError \(own_rafdb\.py, line \d+\) after 0 records: "
+    raises = (
+        r"own_web_faces\.WebFacesDataModule\.read raises ValueError \(own_web_faces\.py, line \d+\) after 0 records: "
+    )
     expected = r"not enough values to unpack.*Expected: it yields Still, and raises DataError for faulty raw data"
     assert re.search(raises + expected, message)
     assert not {"fault of fer-id", "Traceback"} & set(re.findall("fault of fer-id|Traceback", message))
@@ -398,11 +404,11 @@ def test_an_installed_package_offers_a_dataset_by_an_entry_point(
     info = tmp_path / "faces_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faces-package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[fer_id.datasets]\nrafdb = faces_package:RAFDBDataModule\n")
+    (info / "entry_points.txt").write_text("[fer_id.datasets]\nweb_faces = faces_package:WebFacesDataModule\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert "rafdb" in known_datasets()
-    assert load_dataset("rafdb").counts["test"] == 3068
-    assert main(["prepare", "data=rafdb", "--help"]) == DONE
+    assert "web_faces" in known_datasets()
+    assert load_dataset("web_faces").counts["test"] == 3068
+    assert main(["prepare", "data=web_faces", "--help"]) == DONE
     assert "data.landmarks=" in capsys.readouterr().out
     sys.modules.pop("faces_package")
 

@@ -186,10 +186,26 @@ def affectnet_2021(folder: Path) -> list[str]:
     return [f"data.source={folder}"]
 
 
+def raf_db(folder: Path) -> list[str]:
+    """Write the list of names and codes, aligned pictures, and an attribute file for each, one of an unsure gender."""
+    for part in ("EmoLabel", "Image/aligned", "Annotation/manual"):
+        (folder / part).mkdir(parents=True)
+    lines, points = list[str](), "\n".join("12.5\t40.25" for _ in range(5))
+    for number, (usage, code) in enumerate(_rows(len(FER7))):
+        name = f"{'train' if usage == 'Training' else 'test'}_{number + 1:05d}"
+        Image.fromarray(noise(number, 100)).save(folder / "Image" / "aligned" / f"{name}_aligned.jpg")
+        codes = f"{2 if number == 0 else number % 2}\n{number % 3}\n{number % 5}\n"
+        (folder / "Annotation" / "manual" / f"{name}_manu_attri.txt").write_text(f"{points}\n{codes}")
+        lines.append(f"{name}.jpg {code + 1}")
+    (folder / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(lines) + "\n")
+    return [f"data.source={folder}", "data.landmarks=none"]
+
+
 LAYOUTS: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
     "fer2013": (fer2013_csv,),
     "ferplus": (ferplus_csv,),
     "affectnet": (affectnet_original, affectnet_2021),
+    "rafdb": (raf_db,),
     "folder": (class_folders,),
 }
 """Dataset -> functions that write it in a published layout and return the settings of ``prepare``."""

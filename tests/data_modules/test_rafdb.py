@@ -1,0 +1,95 @@
+"""RAF-DB in its published layout, generated: labels, groups of every face, and every fault of the raw data."""
+
+from pathlib import Path
+
+import pytest
+
+from data_modules.rafdb import ATTRIBUTES, LIST, RAFDBConfig, RAFDBDataModule, read_groups
+from experiments.cli import DONE, main
+from fer_id.errors import DataError
+from fer_id.runs.run_dir import RunDir
+from fer_id.store.reader import ClipStore
+from tests.experiments.conftest import raf_db
+from tests.refusals import refused
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    folder = tmp_path / "basic"
+    raf_db(folder)
+    return folder
+
+
+def prepared(raw: Path, out: Path) -> ClipStore:
+    RAFDBDataModule.prepare(RAFDBConfig(source=str(raw), landmarks="none"), out)
+    return ClipStore.open(out)
+
+
+def test_labels_and_groups_are_those_of_the_files(raw: Path, tmp_path: Path) -> None:
+    store = prepared(raw, tmp_path / "store")
+    clips = store.clips.set_index("clip_id")
+    columns = ["label", "gender", "ethnicity", "age_group"]
+    assert clips.loc["train_00002", columns].tolist() == ["fear", "female", "african-american", "04-19"]
+    assert clips.loc["train_00005", columns].tolist() == ["sad", "male", "african-american", "70+"]
+    assert clips.loc["train_00001", "gender"] is None  # unsure
+    assert store.card.groups == ["gender", "ethnicity", "age_group"]
+    assert (store.card.shard_by, store.card.geometry["eyes"]) == ("split", None)
+    assert set(clips["split"]) == {"train", "validation", "test"}
+
+
+def test_without_attribute_files_nobody_has_a_group(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (raw / ATTRIBUTES).iterdir():
+        path.unlink()
+    (raw / ATTRIBUTES).rmdir()
+    store = prepared(raw, tmp_path / "store")
+    assert store.clips[["gender", "ethnicity", "age_group"]].isna().all(axis=None)
+    assert "no Annotation/manual" in capsys.readouterr().err
+
+
+def test_every_fault_of_the_raw_data_is_listed(raw: Path, tmp_path: Path) -> None:
+    lines = (raw / LIST).read_text().splitlines()
+    lines[0], lines[1] = "train_00001.jpg 9", "../train_00002.jpg"
+    (raw / LIST).write_text("\n".join([*lines, lines[2]]) + "\n")
+    manual = raw / ATTRIBUTES
+    (manual / "train_00004_manu_attri.txt").unlink()
+    (manual / "train_00005_manu_attri.txt").write_text("1 2 3")
+    spoilt = (manual / "train_00006_manu_attri.txt").read_text().split()
+    (manual / "train_00006_manu_attri.txt").write_text("\n".join([*spoilt[:-1], "5"]))
+    with refused(
+        DataError,
+        "line 1: 'train_00001.jpg 9', expected a picture train_... or test_... and a code from 1 to 7",
+        "line 2: '../train_00002.jpg', expected",
+        f"line {len(lines) + 1}: train_00003 stands twice",
+        "train_00004_manu_attri.txt: no such file",
+        "train_00005_manu_attri.txt: 3 numbers, expected five points and 3 codes",
+        "train_00006_manu_attri.txt: the code of age_group is 5, expected 0 to 4",
+    ):
+        prepared(raw, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_published_codes(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(["38.3\t40.9"] * 5 + ["2", "0", "3"]))
+    assert read_groups(path) == {"gender": None, "ethnicity": "caucasian", "age_group": "40-69"}
+
+
+def test_a_training_reports_every_group(raw: Path, tmp_path: Path) -> None:
+    """A benchmark without people: the groups of its pictures are scored all the same."""
+    prepared(raw, tmp_path / "store")
+    arguments = [
+        "data=rafdb",
+        f"data.store={tmp_path / 'store'}",
+        "model=shallow_cnn",
+        "protocol=official",
+        "recipe=demo",
+    ]
+    fast = ["trainer.max_epochs=1", "trainer.precision=32", "logging.wandb=disabled", "explain.clips=0"]
+    assert main(["train", *arguments, *fast, f"runs.root={tmp_path}", "name=a/b", "data.num_workers=0"]) == DONE
+    metrics = RunDir.open(tmp_path / "a" / "b").metrics()
+    assert list(metrics["subgroups"]["columns"]) == ["gender", "ethnicity", "age_group"]
+    assert metrics["subgroups"]["columns"]["gender"]["groups"].keys() == {"female", "male"}
+    logged = RunDir.open(tmp_path / "a" / "b").learning_curve().columns
+    assert any(column.startswith("val/group/gender") or "gender" in column for column in logged), list(logged)
