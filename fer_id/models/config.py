@@ -40,17 +40,21 @@ class ModelConfig:
     ``conv4`` has four blocks, ``shallow`` two or three; ``widths``, ``convs`` and ``residual`` are settings of these.
     """
 
-    name: str = setting("cnn_lstm", kind=PATH)  # of the model in tables, without other effect
-    encoder: str = "conv4"  # ``conv4`` | ``shallow`` | ``timm:<any timm name>``
+    name: str = setting("cnn_lstm", kind=PATH, help="name of the model in tables, without other effect")
+    encoder: str = setting("conv4", help="conv4, shallow or timm:NAME, NAME one of timm's")
     head: str = setting("lstm", help=f"{', '.join(HEADS)}; of model=timm:NAME mean, unless said otherwise")
-    hidden: int = setting(128, min=1, max=LARGEST_WIDTH)  # size of the state of a recurrent or transformer head
-    dropout: float = setting(0.0, min=0, below=1)  # of pooled features before the classifier, and in ``transformer``
-    pretrained: bool = False  # download timm's published weights
-    weights: str | None = None  # local file of published encoder weights instead (safetensors, or torch weights alone)
-    widths: list[int] = setting([], min=1, max=LARGEST_WIDTH)  # channels of each block; empty: the encoder's own
-    convs: list[int] = setting([], min=1, max=64)  # convolutions in each block, likewise
-    residual: bool = False  # add to each convolution after the first of a block its own input
-    landmarks: int = setting(0, min=0, max=LARGEST_WIDTH)  # size of the feature of a second stream; 0: frames alone
+    hidden: int = setting(128, min=1, max=LARGEST_WIDTH, help="state of the recurrent and transformer heads")
+    dropout: float = setting(0.0, min=0, below=1, help="of pooled features before the classifier, and in transformer")
+    pretrained: bool = setting(False, help="download timm's published weights")
+    weights: str | None = setting(
+        None, help="file of published encoder weights instead (safetensors, or a torch file of weights alone)"
+    )
+    widths: list[int] = setting([], min=1, max=LARGEST_WIDTH, help="channels of each block; empty: the encoder's own")
+    convs: list[int] = setting([], min=1, max=64, help="convolutions in each block, likewise")
+    residual: bool = setting(False, help="add to each convolution after the first of a block its own input")
+    landmarks: int = setting(
+        0, min=0, max=LARGEST_WIDTH, help="feature of a second stream on the normalised landmarks; 0: frames alone"
+    )
 
 
 MODELS = {

@@ -107,7 +107,8 @@ def test_coverage_is_that_of_the_next_smaller_cohort(subjects, size):
     assert f"simulated cohorts of {size} children" in sentence
     assert ("fewer children were not tried" in sentence) == (subjects < 6)
     shares = [HELD[size][score] for score in HEADLINE]
-    assert f"{100 * min(shares):.0f} to {100 * max(shares):.0f}\u202f% of the cohorts" in sentence
+    extent = " to ".join(dict.fromkeys(f"{100 * share:.0f}" for share in (min(shares), max(shares))))
+    assert f"in {extent}\u202f% of the cohorts" in sentence
     assert f"calibration error in {100 * HELD[size]['ece']:.0f}\u202f%" in sentence
 
 

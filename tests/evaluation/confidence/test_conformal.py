@@ -89,10 +89,10 @@ def test_sets_for_new_sites_are_calibrated_over_sites():
     table["site"] = table["subject_id"].str[1:].astype(int) // 3
     by_site, sites, why = prediction_sets(table, TARGET, unit="site")
     renamed = table.assign(subject_id=table["site"].astype(str))
-    assert (sites, why) == ({"a": 9}, {})
+    assert (sites, why) == ({"holdout": 9}, {})
     assert by_site["set"].equals(prediction_sets(renamed, TARGET)[0]["set"])
     _, _, why = prediction_sets(table.assign(site=table["site"] // 2), TARGET, unit="site")
-    assert why == {"a": "5 groups of site to calibrate on, sets of level 0.9 need 9 at least"}
+    assert why == {"holdout": "5 groups of site to calibrate on, sets of level 0.9 need 9 at least"}
 
 
 @pytest.mark.parametrize(
