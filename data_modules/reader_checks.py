@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -72,7 +72,12 @@ def read_records(
     name = f"{dataset.__module__}.{dataset.__qualname__}.read"
     problems, seen, number = Problems(name), set[str](), 0
     try:
-        for record in dataset.read(source, left_out):
+        records = dataset.read(source, left_out)
+        if not isinstance(records, Iterable):
+            raise DataError(
+                f"{name} returns a {type(records).__name__}, expected a class method that yields {kind.__name__}"
+            )
+        for record in records:
             number += 1
             if not isinstance(record, kind):
                 raise DataError(f"{name} yields a {type(record).__name__}, expected {kind.__name__}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fer_id.errors import ConfigError
 from fer_id.exports import imported
+from fer_id.progress import say
 
 if TYPE_CHECKING:
     from data_modules.base import FerDataModule
@@ -53,6 +54,8 @@ def load_dataset(name: str) -> type[FerDataModule]:
     """
     if name not in known_datasets():
         raise ConfigError(unknown_dataset(name))
+    if name in DATASETS and name in entry_points(group=GROUP).names:
+        say(f"data={name} is fer_id's own dataset; the entry point of that name in an installed package is not used")
     target = DATASETS.get(name) or entry_points(group=GROUP)[name].value
     from data_modules.base import FerDataModule
 

@@ -86,7 +86,8 @@ def evaluate_predictions(
     review, of_review = review_scores(predictions, thresholds, unchosen, options.risk, options.least_face)
     conformal, of_sets = conformal_scores(predictions, labels, children, too_few, options.level)
     subgroups, of_groups = None, {"subgroups": IMAGES}
-    if subjects_are_people(metrics, job.store) or group_columns(predictions, labels):
+    chosen = options.groups.columns or options.groups.pairs
+    if chosen or subjects_are_people(metrics, job.store) or group_columns(predictions, labels):
         subgroups, of_groups = compute_subgroups(predictions, labels, options.groups, seed=seed)
     uncalibrated = {f"calibration.temperatures.{fold}": reason for fold, reason in uncalibrated.items()}
     reasons = metrics.reasons | uncalibrated | of_groups | of_review | of_sets

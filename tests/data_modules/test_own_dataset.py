@@ -104,6 +104,20 @@ def test_the_example_prepares_an_audited_store(
     assert (data.images, data.labels.name) == (True, "fer7")
 
 
+def test_read_that_yields_nothing_is_named(documented: Any, web_faces: Path, tmp_path: Path) -> None:
+    documented.read = classmethod(lambda cls, source, left_out: None)
+    with pytest.raises(
+        DataError, match=r"WebFacesDataModule\.read returns a NoneType, expected a class method that yields"
+    ):
+        documented.prepare(documented.settings(name="web_faces", source=str(web_faces)), tmp_path / "store")
+
+
+def test_group_columns_of_pictures_are_checked(documented: Any, web_faces: Path, tmp_path: Path) -> None:
+    documented.group_columns = ("gender",)
+    with pytest.raises(DataError, match=r"groups names \[\], expected group_columns: \['gender'\]"):
+        documented.prepare(documented.settings(name="web_faces", source=str(web_faces)), tmp_path / "store")
+
+
 def test_prepare_data_makes_a_missing_store_once(
     documented: Any, web_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,8 @@ import pytest
 from data_modules.rafdb import ATTRIBUTES, LIST, RAFDBConfig, RAFDBDataModule, read_groups
 from experiments.cli import DONE, main
 from fer_id.errors import DataError
+from fer_id.evaluation.config import Breakdown
+from fer_id.evaluation.evaluate import Options, evaluate
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
 from tests.experiments.conftest import raf_db
