@@ -24,10 +24,11 @@ _ACROSS = 4  # panels side by side
 
 
 @style.styled()
-def forest(metrics: Metrics) -> Figure | None:
+def forest(metrics: Metrics, unit: str = "subject") -> Figure | None:
     """Draw a point with its interval for every group that has an accuracy; None without groups.
 
     Groups with too few subjects for a comparison are pale. The line is the accuracy of all clips.
+    ``unit`` names a subject, which is a group of images in a benchmark of pictures.
     """
     subgroups = metrics.subgroups
     if not subgroups or metrics.accuracy is None:
@@ -41,12 +42,12 @@ def forest(metrics: Metrics) -> Figure | None:
     figure = style.new_figure(8.6, 0.9 + 0.29 * sum(heights), "Accuracy by group", metrics.provenance)
     panel_axes = figure.subplots(len(panels), 1, height_ratios=heights, sharex=True, squeeze=False)[:, 0]
     for axes, (name, groups) in zip(panel_axes, panels.items(), strict=True):
-        _panel(axes, groups, metrics.accuracy, subgroups.min_subjects)
+        _panel(axes, groups, metrics.accuracy, subgroups.min_subjects, unit)
         axes.set_title(titles[name], loc="left", fontsize=8.5, linespacing=1.35)
     panel_axes[-1].tick_params(axis="x", labelbottom=True)
     panel_axes[-1].set_xlabel(
-        "share right, with its 95\u202f% interval over subjects\n"
-        f"line: all clips, {percent(metrics.accuracy)}; pale: fewer than {subgroups.min_subjects} subjects"
+        f"share right, with its 95\u202f% interval over {unit}s\n"
+        f"line: all clips, {percent(metrics.accuracy)}; pale: fewer than {subgroups.min_subjects} {unit}s"
     )
     return figure
 
@@ -103,7 +104,7 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _panel(axes: Axes, groups: Mapping[str, GroupScores], overall: float, min_subjects: int) -> None:
+def _panel(axes: Axes, groups: Mapping[str, GroupScores], overall: float, min_subjects: int, unit: str) -> None:
     axes.axvline(overall, color=style.MUTED, linewidth=0.9, linestyle=style.DASHED)
     for place, group in enumerate(groups.values()):
         interval, few = group.intervals["accuracy"], group.n_subjects < min_subjects
@@ -111,7 +112,7 @@ def _panel(axes: Axes, groups: Mapping[str, GroupScores], overall: float, min_su
         if interval is not None:
             style.draw_extent(axes, interval.low, interval.high, place, color=colour, linewidth=1.6)
         axes.plot(group.accuracy or 0.0, place, "o", color=colour, markersize=6, markerfacecolor=colour)
-        size = f"{counted(group.n_subjects, 'subject')}, {counted(group.n_clips, 'clip')}"
+        size = f"{counted(group.n_subjects, unit)}, {counted(group.n_clips, 'clip')}"
         note = f"{percent(group.accuracy, 0)}  ·  {size}{'' if interval else '; no interval'}"
         axes.text(1.02, place, note, va="center", fontsize=8, color=style.MUTED if few else style.INK)
     style.name_rows(axes, [_literal(value) for value in groups], above=0.6, below=0.6)

@@ -77,9 +77,11 @@ def draw_figures(run: RunDir, evaluation: Evaluation, job: Job) -> dict[str, Fig
         "confusion_matrix": figures.confusion_matrix(metrics),
         "per_class": figures.per_class(metrics, agreement.ceiling_by_class if agreement else None),
     }
-    if subjects_are_people(metrics, job.store):
+    people = subjects_are_people(metrics, job.store)
+    if people:
         drawn["subjects"] = figures.subject_accuracy(metrics, agreement.ceiling if agreement else None)
-        drawn["groups"] = group_figures.forest(metrics)
+    if metrics.subgroups is not None:
+        drawn["groups"] = group_figures.forest(metrics, "subject" if people else "image group")
         drawn["group_reliability"] = group_figures.reliability_of_groups(predictions, metrics)
     after = _reliability_after(predictions, labels)
     drawn["reliability"] = figures.reliability_diagram(reliability(sure, right), provenance, after)
@@ -137,7 +139,7 @@ def write_run_report(run: RunDir, metrics: Metrics, job: Job, pictures: Mapping[
         key_numbers=KEY_NUMBERS,
         subject_rows=_subject_rows(run, metrics) if people else [],
         n_subjects_hidden=max(0, metrics.n_subjects - _MOST_SUBJECTS),
-        subgroups=metrics.subgroups if people else None,
+        subgroups=metrics.subgroups,
         group_scores=words.GROUP_SCORES,
         small_groups=words.small_groups,
         gap_sentences=words.gap_sentences,

@@ -9,7 +9,9 @@ import pytest
 from fer_id.errors import DataError, RunError
 from fer_id.evaluation.config import Breakdown
 from fer_id.evaluation.evaluate import Options
+from fer_id.evaluation.groups.grouping import group_columns
 from fer_id.files import read_json, write_json
+from fer_id.labels import TARGET
 from fer_id.reporting.group_figures import forest, reliability_of_groups
 from fer_id.reporting.report import evaluate_run, write_report
 from fer_id.reporting.words import gap_sentences, gap_words, percent, small_groups
@@ -86,8 +88,17 @@ def test_every_group_with_enough_children_has_a_reliability_diagram(grouped_run)
     assert reliability_of_groups(run.predictions(), metrics.model_copy(update={"subgroups": None})) is None
 
 
-def test_a_benchmark_has_no_groups(grouped_run):
+def test_groups_of_a_benchmark_count_image_groups(grouped_run):
     run = grouped_run(shard_by="split")
+    assert evaluate_run(run)["subgroups"] is not None
+    assert "dealt out anew among the image groups" in text_of(run)
+    assert "image groups" in (run.figures / "groups.svg").read_text()
+
+
+def test_a_benchmark_without_group_columns_has_no_groups(grouped_run):
+    run = grouped_run(shard_by="split")
+    table = run.predictions()
+    run.write_predictions(table.drop(columns=group_columns(table, TARGET)))
     metrics = evaluate_run(run)
     assert metrics["subgroups"] is None
     assert metrics["reasons"]["subgroups"] == "subjects are groups of images here, not people"
