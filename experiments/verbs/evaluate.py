@@ -46,7 +46,7 @@ class EvaluateConfig(RunConfig):
 
 def evaluate(config: EvaluateConfig) -> str:
     """Compute ``metrics.json``, the figures and the page; return the main metrics, gaps and flagging as text."""
-    from fer_id.evaluation.evaluate import Options
+    from fer_id.evaluation.evaluate import Options, subjects_are_people
     from fer_id.evaluation.groups.disclosure import public_view
     from fer_id.files import write_json
     from fer_id.reporting import doubt
@@ -63,12 +63,13 @@ def evaluate(config: EvaluateConfig) -> str:
             why = metrics.reason("subgroups")
             raise DataError(f"public={config.public}: no groups of this run to write ({why})")
         write_json(Path(config.public), {"provenance": metrics.provenance, **public_view(metrics.subgroups)})
+    people = subjects_are_people(metrics, run.job().store)
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")
     rows = [f"  {name:<16} {'undefined' if metrics[name] is None else format(metrics[name], '.4f')}" for name in names]
     size = f"{counted(metrics.n_clips, 'clip')}, {counted(metrics.n_subjects, 'subject')}"
     title = f"{run.path}: {size}, provenance {metrics.provenance}"
     gaps = [f"  {sentence}" for sentence in gap_sentences(metrics.subgroups)]
-    unsure = [f"  {sentence}" for sentence in doubt.sentences(metrics, people=metrics.subgroups is not None)]
+    unsure = [f"  {sentence}" for sentence in doubt.sentences(metrics, people=people)]
     return "\n".join([title, *rows, *gaps, *unsure, str(run.path / "report.html")])
 
 

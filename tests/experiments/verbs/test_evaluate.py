@@ -9,6 +9,7 @@ import pytest
 
 from experiments.cli import DONE, USERS_FAULT, main
 from experiments.measure.report_speed import GROUPS, made_up_run
+from fer_id.evaluation.groups.grouping import group_columns
 from fer_id.labels import TARGET
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
@@ -59,8 +60,10 @@ def test_bad_groups_are_refused(run: RunDir, argument: str, says: str, capsys: C
     assert not (run.path / "metrics.json").exists()
 
 
-def test_there_is_no_public_view_of_a_benchmark(run: RunDir, tmp_path: Path, capsys: Capture) -> None:
+def test_there_is_no_public_view_of_a_benchmark_without_groups(run: RunDir, tmp_path: Path, capsys: Capture) -> None:
     run.write_job(Job.model_validate({"store": {"provenance": "synthetic", "shard_by": "split"}}))
+    table = run.predictions()
+    run.write_predictions(table.drop(columns=group_columns(table, TARGET)))
     output = refusal(capsys, ["evaluate", str(run.path), f"public={tmp_path / 'public.json'}"])
     assert "no groups of this run to write (subjects are groups of images" in output
     assert not (tmp_path / "public.json").exists()
