@@ -1,7 +1,9 @@
 """Table of ``make bench``: verdicts, skipped measurements, unknown names; the measurements themselves take minutes."""
 
+import inspect
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from experiments.measure import bench
 from experiments.measure.bench import Result, main, table
 from experiments.measure.report_speed import GROUPS, made_up_run
+from fer_id.exports import imported
 from fer_id.reporting.report import evaluate_run
 from fer_id.runs.description import machine
 from fer_id.tasks import numerics
@@ -63,6 +66,12 @@ def test_the_machine_is_printed_above_the_table(
 def test_an_unknown_name_lists_the_known_ones(capsys: Capture) -> None:
     assert main(["stores"]) == 2
     assert "Known: help, store, augment" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [name for name, each in bench.BENCHMARKS.items() if isinstance(each, partial)])
+def test_a_measurement_of_another_module_is_there(name: str) -> None:
+    place = bench.BENCHMARKS[name].args[0]  # type: ignore[attr-defined]
+    assert inspect.isgeneratorfunction(imported(f"experiments.measure.{place}"))
 
 
 def test_the_synthetic_run_can_be_evaluated(tmp_path: Path) -> None:
