@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
@@ -94,6 +95,13 @@ def test_the_human_ceiling_is_a_line_where_it_is_known(make_run):
 
 def curves(count):
     return {f"run {index}": [pd.Series([0.1, 0.9 - index / 500])] for index in range(count)}
+
+
+def test_epochs_without_a_validation_do_not_break_a_learning_curve():
+    sparse = pd.Series([np.nan, 0.2, np.nan, 0.4], index=range(4))
+    figure = learning_curves({"a": [sparse], "b": [sparse + 0.1]}, ["synthetic"], reference="b")
+    for line, values in zip(figure.axes[0].get_lines(), ([0.2, 0.4], [0.3, 0.5]), strict=True):
+        np.testing.assert_allclose(line.get_xydata(), [[1, values[0]], [3, values[1]]])
 
 
 def test_of_many_learning_curves_the_best_and_the_reference_are_named():

@@ -37,7 +37,7 @@ def learning_curves(
     ``curves`` holds a series per fold of each run, the best runs first, since the first get the colours; ``reference``
     is drawn in black, whatever its rank; ``reached`` is the best score of each run, for the legend.
     """
-    means = {name: pd.concat(list(folds), axis=1).mean(axis=1) for name, folds in curves.items() if folds}
+    means = {name: pd.concat(list(folds), axis=1).mean(axis=1).dropna() for name, folds in curves.items() if folds}
     if not means:
         return None
     coloured = dict(zip([name for name in means if name != reference], style.CYCLE, strict=False))
