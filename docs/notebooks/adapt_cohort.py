@@ -26,6 +26,7 @@ from fer_id.models.transfer import transfer
 from fer_id.tasks.config import AdaptationConfig
 from fer_id.tasks.strategies import Gradual
 
+pl.seed_everything(0)
 source, store = RunDir.open("runs/mine/first"), "data/site_a_store"
 
 # %% [markdown]

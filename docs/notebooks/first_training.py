@@ -25,6 +25,7 @@ from fer_id.loggers import PrivateWandbLogger, RunLogger
 # `nn.Module` that takes `(frames, valid, landmarks)` and returns logits; `build_model` makes one of ours by name.
 
 # %%
+pl.seed_everything(0)  # before the model draws its weights
 data = SyntheticDataModule("data/drawn", protocol="holdout", batch_size=32, seed=0)
 task = ClipClassification(build_model("cnn_lstm", data.labels), data.labels, lr=3e-4)
 

@@ -23,6 +23,7 @@ from experiments.training.trainer import alone, leave_group, make_trainer, make_
 from experiments.verbs.explain import explain_run
 from fer_id.callbacks.checkpoint import Start, find_start, forget_previous, resume_at
 from fer_id.callbacks.record import WritePredictions
+from fer_id.callbacks.registry import make_callbacks
 from fer_id.errors import FerIdError
 from fer_id.evaluation.config import Fold
 from fer_id.loggers.run_logger import RunLogger
@@ -84,6 +85,7 @@ def _prepare(
     strategy learns from them again; every error of settings or data is raised here, before a folder is made."""
     import pytorch_lightning as pl
 
+    make_callbacks(config.trainer.callbacks)  # for their errors
     start = open_parent(config, data, data.fold)  # before anything slow
     sources = open_sources(config, [start])
     for source in sources:

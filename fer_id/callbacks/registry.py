@@ -7,8 +7,9 @@ or downloaded file never becomes an import path.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from fer_id.errors import ConfigError
@@ -39,7 +40,8 @@ def known_callbacks() -> list[str]:
 
 
 def make_callbacks(names: Sequence[str]) -> list[Callback]:
-    """Return a new callback for each name, in their order; raise ConfigError for an unknown name."""
+    """Return a new callback for each name, in their order; raise ConfigError for an unknown name, or one whose maker
+    cannot be imported, raises, or makes no Lightning callback."""
     return [_make(name) for name in names]
 
 
@@ -48,12 +50,29 @@ def _make(name: str) -> Callback:
         callback: Callback = getattr(import_module("fer_id.callbacks"), OWN[name])()
         return callback
     if name in _registered:
-        return _registered[name]()
+        return _own(name, "register_callback", _registered[name])
     for entry in entry_points(group=GROUP):
         if entry.name == name:
-            made: Callback = entry.load()()
-            return made
+            return _own(name, f"entry point {entry.value}", partial(_loaded, entry))
     raise ConfigError(
         f"trainer.callbacks: {name!r} is unknown. Known: {', '.join(known_callbacks())}. An installed package offers "
         f"others as entry points of the group {GROUP}, see docs/LIBRARY.md"
     )
+
+
+def _loaded(entry: EntryPoint) -> object:
+    return entry.load()()
+
+
+def _own(name: str, origin: str, make: Callable[[], object]) -> Callback:
+    """Return what somebody's own maker returns; raise ConfigError, with its ``origin``, where that is no callback."""
+    from pytorch_lightning import Callback
+
+    where, expected = f"trainer.callbacks: {name} ({origin})", "a Lightning callback, made without arguments"
+    try:
+        made = make()
+    except Exception as error:
+        raise ConfigError(f"{where} raises {type(error).__name__}: {error}; expected {expected}") from error
+    if not isinstance(made, Callback):
+        raise ConfigError(f"{where} makes a {type(made).__name__}, expected {expected}")
+    return made

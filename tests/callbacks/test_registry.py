@@ -40,3 +40,27 @@ def test_a_name_that_nobody_offers_imports_nothing(name: str, tmp_path: Path, mo
     with pytest.raises(ConfigError, match=r"is unknown\. Known: class_metrics"):
         make_callbacks([name])
     assert "evil" not in sys.modules
+
+
+class Needy(pl.Callback):
+    """A callback that cannot be made without arguments."""
+
+    def __init__(self, needed: int) -> None:
+        self.needed = needed
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("no_such_module:Callback", "raises ModuleNotFoundError: No module named 'no_such_module'"),
+        ("pytorch_lightning.callbacks:NoSuch", "raises AttributeError"),
+        ("collections:OrderedDict", "makes a OrderedDict, expected a Lightning callback"),
+        (f"{__name__}:Needy", "raises TypeError"),
+    ],
+)
+def test_somebodys_faulty_callback_is_named(target: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("theirs", target, registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints([entry]).select(group=group))
+    with pytest.raises(ConfigError, match="made without arguments") as refused:
+        make_callbacks(["theirs"])
+    assert f"trainer.callbacks: theirs (entry point {target}) {says}" in str(refused.value)
