@@ -216,8 +216,13 @@ def _group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, R
         return _file_leaves(Path(choice), choice, problems)
     near = get_close_matches(choice, known, n=1)
     meant = f", did you mean {leaf.key}={near[0]}?" if near else "."
-    own = "; a dataset of your own is registered as docs/DATASETS.md says" if leaf.key == "data" else ""
-    problems.add(f"{leaf}: unknown{meant} Known: {', '.join(known)}; or the path of a .yaml file{own}")
+    own = {
+        "data": "; a dataset of your own is registered as docs/DATASETS.md says",
+        "model": "; or timm:NAME, NAME any backbone of timm (docs/TIMM.md)",
+    }
+    problems.add(
+        f"{leaf}: unknown{meant} Known: {', '.join(known)}; or the path of a .yaml file{own.get(leaf.key, '')}"
+    )
     return []
 
 
