@@ -25,7 +25,7 @@ BOUNDED = {
 
 KNOWN = ("constant", "categorical", *BOUNDED)
 LARGEST_EXPONENT = 709
-"""Of e, before a float overflows."""
+"""Largest exponent of e before a float overflows."""
 
 NO_EQUAL = (
     *("normal", "q_normal", "log_normal", "q_log_normal", "beta", "q_beta", "inv_log_uniform"),

@@ -73,11 +73,11 @@ class Comparison:
     """Comparison of a run with the reference."""
 
     differences: dict[str, Difference]
-    """Of the scores of ``PAIRED``."""
+    """Differences in the scores of ``PAIRED``, by name."""
     effect: Effect
-    """Of the accuracies by subject, clips without a prediction counted as errors."""
+    """Effect sizes of the accuracies by subject; clips without a prediction count as errors."""
     p: float
-    """Of :func:`sign_flip` for that accuracy; NaN with fewer than two subjects."""
+    """p of :func:`sign_flip` for that accuracy; NaN with fewer than two subjects."""
 
 
 PAIRED = {"accuracy_with_missing": scores.accuracy_with_missing, "macro_f1": scores.macro_f1}

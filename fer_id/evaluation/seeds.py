@@ -37,7 +37,7 @@ class Contrast(Difference):
     """Difference in accuracy between two models on the same clips; a clip without a prediction is an error."""
 
     p: float
-    """Of :func:`fer_id.evaluation.paired.sign_flip`."""
+    """p of :func:`fer_id.evaluation.paired.sign_flip`; NaN with fewer than two subjects."""
 
 
 def mean_scores(runs: Sequence[Judged], classes: int) -> dict[str, Estimate]:
