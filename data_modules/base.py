@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from data_modules.config import DataConfig, SourceConfig
 from data_modules.dataset import (
+    Balance,
     ClipDataset,
     Collate,
     DomainDataset,
@@ -227,8 +228,9 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
     def _loader(self, rows: Rows, *, train: bool) -> DataLoader[ClipItem]:
         dataset, length = self._dataset(self.clips.iloc[rows], train=train, of=self), len(rows)
         processes = self.trainer.world_size if train and self.trainer is not None else 1
+        balance = Balance(dataset.label, self.config.balanced) if train and self.config.balanced else None
         if self.trainer is None or processes == 1:
-            sampler = EpochSampler(length, seed=self.seed, shuffle=train)
+            sampler = EpochSampler(length, seed=self.seed, shuffle=train, balance=balance)
             return self._batches(dataset, sampler, self.batch_size, train=train)
         if length < self.batch_size:
             raise DataError(
@@ -236,7 +238,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
                 "say trainer.devices=1, or a smaller batch_size"
             )
         rank = self.trainer.global_rank
-        shared = SharedSampler(length, self.batch_size, rank=rank, processes=processes, seed=self.seed)
+        shared = SharedSampler(length, self.batch_size, rank=rank, processes=processes, seed=self.seed, balance=balance)
         return self._batches(dataset, shared, shared.share, train=True)
 
     def _aligned(self, source: ClipDataset) -> DataLoader[ClipItem]:

@@ -20,6 +20,13 @@ class DataConfig:
     frames: str = setting(
         "clip", choices=("clip", "frame"), help="clip: learn from whole clips; frame: from one drawn frame of each"
     )
+    balanced: float = setting(
+        0.0,
+        min=0,
+        max=1,
+        help="draw a training clip of each class in proportion to (clips of the class)^(1 - this): 0 as they are, "
+        "0.5 to the square root, 1 all classes equally",
+    )
     num_workers: int = setting(1, min=0, max=256, help="processes that read and augment")
 
 

@@ -7,10 +7,11 @@ import signal
 import threading
 import zlib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from multiprocessing.queues import Queue
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,11 @@ from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter
 from fer_id.progress import say
 from fer_id.store.reader import ClipStore
 from fer_id.types import CROP, LANDMARKS, ClipBatch, ClipItem, StoredClip
+
+REPEATED = 1_000_000
+"""Distance of the epochs of a row's repetitions within an epoch; more than a training has epochs."""
+
+Labels = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class ClipDataset(Dataset[ClipItem]):
@@ -47,7 +53,7 @@ class ClipDataset(Dataset[ClipItem]):
         self.longest = 1 if one_frame or clips.empty else int(clips["length"].max())
         self._where = list(zip(clips["store"], clips["row"], strict=True))
         self._ids = list(zip(clips["clip_id"], clips["subject_id"], strict=True))
-        self._label = np.array([labels.index(label) for label in clips["label"]], np.int64)
+        self.label = np.array([labels.index(label) for label in clips["label"]], np.int64)
         self._soft = None if clips["soft_label"].isna().all() else clips["soft_label"].tolist()
 
     def __len__(self) -> int:
@@ -67,7 +73,7 @@ class ClipDataset(Dataset[ClipItem]):
             "frames": frames,
             "valid": clip.valid,
             "landmarks": landmarks,
-            "label": int(self._label[index]),
+            "label": int(self.label[index]),
             "soft_label": None if self._soft is None else self._soft[index],
             "clip_id": clip_id,
             "subject_id": subject_id,
@@ -92,11 +98,35 @@ class DomainDataset(Dataset[ClipItem]):
         return {**clips[index - self._ends[number] + len(clips), epoch], "domain": domain}
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """``(row, epoch)`` in an order that depends on seed and epoch only, not on earlier epochs or on processes."""
+class Balance(NamedTuple):
+    """Class-balanced sampling: each class is drawn in proportion to (number of its clips)^(1 - ``strength``)."""
 
-    def __init__(self, length: int, *, seed: int, shuffle: bool) -> None:
-        self.length, self.seed, self.shuffle, self.epoch = length, seed, shuffle, 0
+    label: Labels  # (N,) class of each clip, negative for a clip without one, which is drawn once an epoch
+    strength: float  # from 0, as many as there are, to 1, all classes equally
+
+    def draw(self, rng: np.random.Generator) -> Labels:
+        """Draw N rows: of each class its share, rounded, every clip once before any clip is repeated."""
+        labelled = self.label >= 0
+        classes, counts = np.unique(self.label[labelled], return_counts=True)
+        shares = counts ** (1 - self.strength)
+        ends = np.rint(np.cumsum(shares) / shares.sum() * labelled.sum()).astype(np.int64)
+        drawn = [np.flatnonzero(~labelled)]
+        for name, count in zip(classes, np.diff(ends, prepend=0), strict=True):
+            rows = np.flatnonzero(self.label == name)
+            passes = [rng.permutation(rows) for _ in range(-(-int(count) // len(rows)))]
+            drawn.append(np.concatenate([rows[:0], *passes])[:count])
+        return np.concatenate(drawn)
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """``(row, epoch)`` in an order that depends on seed and epoch only, not on earlier epochs or on processes.
+
+    With ``balance`` an epoch has as many items, but some rows repeatedly and others not at all. The epoch of a row's
+    k-th repetition is ``epoch + k * REPEATED``, which no training reaches, so that its augmentation is another.
+    """
+
+    def __init__(self, length: int, *, seed: int, shuffle: bool, balance: Balance | None = None) -> None:
+        self.length, self.seed, self.shuffle, self.balance, self.epoch = length, seed, shuffle, balance, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch; the Trainer calls this before each epoch."""
@@ -106,10 +136,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.arange(self.length)
+        order, rng = np.arange(self.length), np.random.default_rng([self.seed, self.epoch])
+        if self.balance is not None:
+            order = self.balance.draw(rng)
         if self.shuffle:
-            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
-        return iter([(int(row), self.epoch) for row in order])
+            rng.shuffle(order)
+        drawn, items = Counter[int](), []
+        for row in order.tolist():
+            items.append((row, self.epoch + REPEATED * drawn[row]))
+            drawn[row] += 1
+        return iter(items)
 
 
 class SharedSampler(EpochSampler, DistributedSampler[tuple[int, int]]):
@@ -120,8 +156,10 @@ class SharedSampler(EpochSampler, DistributedSampler[tuple[int, int]]):
     sampler that is no ``DistributedSampler``.
     """
 
-    def __init__(self, length: int, batch_size: int, *, rank: int, processes: int, seed: int) -> None:
-        super().__init__(length, seed=seed, shuffle=True)
+    def __init__(
+        self, length: int, batch_size: int, *, rank: int, processes: int, seed: int, balance: Balance | None = None
+    ) -> None:
+        super().__init__(length, seed=seed, shuffle=True, balance=balance)
         self.batch_size, self.rank, self.share = batch_size, rank, batch_size // processes
 
     def __len__(self) -> int:

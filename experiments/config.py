@@ -20,7 +20,7 @@ from fer_id.loggers.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.settings import PATH, SELECTOR, WORD, Clash, setting
-from fer_id.tasks.config import BY_PICTURES, VIEWS, AdaptationConfig, LossConfig, OptimConfig
+from fer_id.tasks.config import ALIGNING, BY_PICTURES, VIEWS, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
 
 
@@ -199,6 +199,11 @@ class TrainConfig:
             )
         if self.protocol.mode != "inductive" and self.adapt.strategy == "source_only":
             yield Clash(("protocol.mode", "adapt.strategy"), "source_only looks at nothing: protocol.mode=inductive")
+        if self.data.balanced and self.adapt.strategy in ALIGNING:
+            yield Clash(
+                ("data.balanced", "adapt.strategy"),
+                f"{self.adapt.strategy} draws as many clips of the source as of the cohort: say data.balanced=0",
+            )
         if self.trainer.processes > 1:
             yield from self._not_together()
         for line in model_problems(self.model):

@@ -49,10 +49,13 @@ def make_trainer(
     from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 
     from fer_id.callbacks.checkpoint import WholeFiles, better
+    from fer_id.callbacks.weight_average import WeightAverage
 
     chosen, several = config.trainer, config.trainer.processes > 1
     callbacks: list[Callback] = [*make_callbacks(list(dict.fromkeys([*ALWAYS, *chosen.callbacks]))), OwnSignals()]
     callbacks += run_callbacks(run, chosen.monitor, config.seed, watchers)
+    if config.optim.ema:
+        callbacks.append(WeightAverage(config.optim.ema, device=device(config)))
     if chosen.patience:
         callbacks.append(EarlyStopping(chosen.monitor, mode=better(chosen.monitor), patience=chosen.patience))
     on_terminal = sys.stderr.isatty()

@@ -2,7 +2,7 @@
 
 from fer_id.exports import lazy_exports
 
-__all__ = ["ClassMetrics", "GradCamPanel", "SubgroupFairness", "register_callback"]
+__all__ = ["ClassMetrics", "GradCamPanel", "SubgroupFairness", "WeightAverage", "register_callback"]
 
 __getattr__ = lazy_exports(
     __name__,
@@ -10,6 +10,7 @@ __getattr__ = lazy_exports(
         "ClassMetrics": "fer_id.callbacks.step_outputs",
         "GradCamPanel": "fer_id.callbacks.grad_cam_panel",
         "SubgroupFairness": "fer_id.callbacks.subgroup_fairness",
+        "WeightAverage": "fer_id.callbacks.weight_average",
         "register_callback": "fer_id.callbacks.registry",
     },
 )

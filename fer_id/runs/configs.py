@@ -69,6 +69,12 @@ class Config(TypedDict, total=False):
 FREE_KEYS = ("resume", "runs.", "logging.", "explain", "data.num_workers")
 """Settings, or prefixes of settings, that may change when a run is resumed."""
 
+NEWER: Tree = {
+    **{"trainer.callbacks": [], "data.balanced": 0, "model.stride": "halved"},
+    **{"optim.encoder_lr": 1, "optim.ema": 0},
+}
+"""Settings that earlier trainings lack, with the values that mean the same, which :func:`job_hash` leaves out."""
+
 _IMAGES = {"source": None, "validation_fraction": 0.1, "split_seed": 0, "audit_radius": 12, "audit_correlation": 0.95}
 _STILLS = _IMAGES | {"landmarks": "none", "workers": 1, "face_landmarker": None}
 RETIRED: Mapping[str, Tree] = {
@@ -104,7 +110,7 @@ def job_hash(config: Tree) -> str:
     """
     settings = dict(leaves(config))
     retired = {f"data.{key}": value for key, value in RETIRED.get(str(settings.get("data.name")), {}).items()}
-    newer = () if settings.get("trainer.callbacks") else ("trainer.callbacks",)  # earlier trials lack it
+    newer = (key for key, default in NEWER.items() if settings.get(key, default) == default)
     free = (*newer, *FREE_KEYS)
     counted = {key: value for key, value in (retired | settings).items() if key != "name" and not key.startswith(free)}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]

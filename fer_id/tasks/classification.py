@@ -155,7 +155,7 @@ class ClipClassification(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimiser, with a schedule over all steps where the settings name one."""
         beside = [] if self.critic is None else [(self.critic, 1.0)]
-        rates = [*self.strategy.rates(self.model), *beside]
+        rates = [*encoder_rates(self.model, self.strategy.rates(self.model), self.optim.encoder_lr), *beside]
         optimiser = make_optimiser(self.optim, rates, self.strategy.held(self.model))
         if self.optim.schedule == "constant":
             return optimiser
@@ -196,6 +196,24 @@ def _judged(batch: ClipBatch) -> Tensor:
 
 def _short(split: str) -> str:
     return "val" if split == "validation" else split
+
+
+def encoder_rates(
+    model: nn.Module, rates: Sequence[tuple[nn.Module, float]], factor: float
+) -> list[tuple[nn.Module, float]]:
+    """Return the parts of a model with their factors on the learning rate, where those of the encoder are multiplied by
+    ``factor``. A part that is the whole model is replaced by its own, the encoder last, as an epoch's row records the
+    rate of the first part. Raise ConfigError where another factor than 1 is given for a model without an encoder."""
+    if factor == 1.0:
+        return list(rates)
+    if not isinstance(model, ClipClassifier):
+        raise ConfigError(f"optim.encoder_lr={factor}: a {type(model).__name__} has no encoder, only a ClipClassifier")
+    inside, parts = set(model.encoder.modules()), list[tuple[nn.Module, float]]()
+    for part, rate in rates:
+        own = [child for child in model.children() if child is not model.encoder] if part is model else [part]
+        own += [model.encoder] if part is model else []
+        parts += [(child, rate * factor if child in inside else rate) for child in own]
+    return parts
 
 
 def make_optimiser(

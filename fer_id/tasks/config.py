@@ -29,6 +29,12 @@ class OptimConfig:
     weight_decay: float = setting(0.0, min=0, max=1, help="on matrices and kernels only, not norms and biases")
     schedule: str = setting("constant", choices=("constant", "one_cycle"), help="rate over the steps")
     warmup: float = setting(0.2, min=0, below=1, help="share of the steps in which one_cycle rises")
+    encoder_lr: float = setting(
+        1.0, above=0, max=1, help="factor on the learning rate of the frame encoder, such as 0.1 for a pretrained one"
+    )
+    ema: float = setting(
+        0.0, min=0, below=1, help="decay of an exponential moving average of the weights, such as 0.999; 0: none"
+    )
 
 
 @dataclass

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fer_id.errors import ConfigError
 from fer_id.labels import TARGET
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.classification import ClipClassification
@@ -94,6 +95,27 @@ def test_earlier_stages_learn_at_lower_rates() -> None:
     for depth, part in enumerate(reversed(stages(model))):
         assert {rate[id(p)] for p in part.parameters()} == {0.08 * 0.5**depth}
     assert rate.keys() == {id(p) for p in model.parameters()}
+
+
+@pytest.mark.parametrize("strategy", ["full", "gradual", "head", "l2sp"])
+def test_the_encoder_may_learn_at_a_lower_rate(strategy: str) -> None:
+    model = small_model()
+
+    def rates(**optim: float) -> dict[int, float]:
+        chosen = STRATEGIES[strategy](AdaptationConfig(strategy), {})
+        task = ClipClassification(model, TARGET, OptimConfig(lr=0.08, **optim), LossConfig(), strategy=chosen)
+        groups = task.configure_optimizers().param_groups
+        return {id(p): group["lr"] for group in groups for p in group["params"]}
+
+    usual, slower, encoder = rates(), rates(encoder_lr=0.1), {id(p) for p in model.encoder.parameters()}
+    assert slower == pytest.approx({p: rate * (0.1 if p in encoder else 1) for p, rate in usual.items()})
+    assert encoder.isdisjoint(slower) == (strategy == "head")
+
+
+def test_only_a_clip_classifier_has_an_encoder() -> None:
+    task = ClipClassification(nn.Linear(2, 5), TARGET, OptimConfig(encoder_lr=0.1))
+    with pytest.raises(ConfigError, match="a Linear has no encoder"):
+        task.configure_optimizers()
 
 
 def test_the_pull_is_half_its_strength_times_the_squared_distance() -> None:
