@@ -16,10 +16,12 @@ from fer_id.callbacks.checkpoint import Checkpoint
 from fer_id.callbacks.step_outputs import every_logger
 from fer_id.errors import ConfigError
 from fer_id.evaluation.metrics import headline_scores
-from fer_id.evaluation.predictions import judge
+from fer_id.evaluation.predictions import NO_BASELINE, judge
 from fer_id.files import plain
 from fer_id.loggers.run_logger import Row, RunLogger
 from fer_id.loggers.wandb import PrivateWandbLogger
+from fer_id.models.heads import FEWEST
+from fer_id.progress import say
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.parallel import of_all_processes
 from fer_id.tasks.tabulate import prediction_table
@@ -137,6 +139,7 @@ class WritePredictions(pl.Callback):
         """Predict the inner-validation clips, write the table, log the scores."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning leaves it out of the stubs
         shares = of_all_processes({str(trainer.global_rank): self._tested}).values()
+        own_baseline = bool(getattr(getattr(pl_module.model, "head", None), "own_baseline", False))
         parts = {
             "validation": _predict(trainer, pl_module, data.val_dataloader()),
             "test": [batch for share in shares for batch in share],
@@ -149,11 +152,17 @@ class WritePredictions(pl.Callback):
                 fold=data.fold.name,
                 split=split,
                 groups=data.groups,
+                own_baseline=own_baseline,
             )
             for split, batches in parts.items()
         ]
         # A distributed sampler repeats clips, so that every process has as many.
         predictions = pd.concat(tables, ignore_index=True).drop_duplicates(["clip_id", "split"], ignore_index=True)
+        if own_baseline and (few := int(predictions[NO_BASELINE].sum())):
+            say(
+                f"{few} of {len(predictions)} test and validation clips have fewer than {FEWEST} frames with a face: "
+                "no own baseline is subtracted from them"
+            )
         if trainer.is_global_zero:
             self.run.write_predictions(predictions)
         scores = headline_scores(judge(predictions, data.labels), data.labels)

@@ -18,7 +18,14 @@ from fer_id.evaluation.auc import auc_by_class, auc_of, macro_auc
 from fer_id.evaluation.confidence.calibration import BINS, calibration_intervals, calibration_scores
 from fer_id.evaluation.confidence.selective import selective_intervals, selective_scores
 from fer_id.evaluation.intervals import as_records, count_intervals, jackknife
-from fer_id.evaluation.predictions import Judged, check_predictions, class_columns, judged_clips, judged_rows
+from fer_id.evaluation.predictions import (
+    NO_BASELINE,
+    Judged,
+    check_predictions,
+    class_columns,
+    judged_clips,
+    judged_rows,
+)
 from fer_id.evaluation.scores import Bools, Floats
 from fer_id.files import plain
 from fer_id.labels import LabelSpace
@@ -32,10 +39,10 @@ Reasons = dict[str, str]
 def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: str) -> Metrics:
     """Compute the content of ``metrics.json`` from the columns of ``predictions.parquet``.
 
-    ``n_clips`` counts the labelled test clips. ``intervals`` holds the scores by name, and ``per_class.<label>.recall``
-    and ``.f1``; ``calibration``, its ``calibrated`` and ``selective`` hold their own. An undefined value is None, and
-    ``reasons`` says why under its dotted name. Raise DataError where the predictions contradict their contract, or the
-    provenance is unknown.
+    ``n_clips`` counts the labelled test clips, ``n_no_baseline`` those whose head had no own baseline to subtract.
+    ``intervals`` holds the scores by name, and ``per_class.<label>.recall`` and ``.f1``; ``calibration``, its
+    ``calibrated`` and ``selective`` hold their own. An undefined value is None, and ``reasons`` says why under its
+    dotted name. Raise DataError where the predictions contradict their contract, or the provenance is unknown.
     """
     check_predictions(predictions, labels)
     return score(predictions, labels, provenance)
@@ -80,6 +87,9 @@ def score(predictions: pd.DataFrame, labels: LabelSpace, provenance: str) -> Met
         intervals=limits,
     )
     reasons = _reasons(metrics) | why_intervals | why_calibration | why_selective
+    if NO_BASELINE in predictions:
+        without = judged_rows(predictions)[NO_BASELINE].eq(True).to_numpy(np.bool_)
+        metrics = metrics.model_copy(update={"n_no_baseline": int((without & covered).sum())})
     return metrics.model_copy(update={"reasons": reasons})
 
 

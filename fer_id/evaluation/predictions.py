@@ -22,6 +22,11 @@ SPLITS = ("test", "validation", "calibration")
 """``calibration``: children of training and inner validation, predicted by cross-fitted models not trained on them."""
 
 
+NO_BASELINE = "no_baseline"
+"""Column of ``predictions.parquet``, True for a clip with too few frames with a face for the own baseline that
+its model subtracts; predictions of other models lack it."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """The labelled test clips. ``predicted`` is -1, and ``probabilities`` NaN, for a clip without a prediction."""

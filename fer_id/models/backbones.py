@@ -1,11 +1,11 @@
 """timm backbones as encoders of 64x64 crops, and a survey of those that can be built.
 
-At 64x64 a network made for 224x224 ends in a 2x2 map. Backbones are therefore built with half the stride at their
-entrance (the first strided layer of a convolutional stem, the patch of a transformer), so that the last map is 4x4 or
-more and every pretrained layer sees the face at twice its usual resolution. A
-training step of ResNet-50 or EfficientNet-B0 then takes about three times as long. Dilating the last stage instead
-(timm's ``output_stride=16``) would take 1.2 to 2 times, but leaves 16x16 cells after a ResNet's stem, where a brow or
-the corner of a mouth is one or two of them.
+At 64x64 a network made for 224x224 ends in a 2x2 map. With ``stride="halved"`` backbones are built with half the
+stride at their entrance (the first strided layer of a convolutional stem, the patch of a transformer), so that the last
+map is 4x4 or more and every pretrained layer sees the face at twice its usual resolution. A frame of ResNet-50 or
+EfficientNet-B0 then takes four times the multiply-adds of ``stride="own"``, timm's own, which our ``resnet50`` and
+``efficientnet_b0`` have. Dilating the last stage instead (timm's ``output_stride=16``) would take 1.2 to 2 times, but
+leaves 16x16 cells after a ResNet's stem, where a brow or the corner of a mouth is one or two of them.
 """
 
 from __future__ import annotations
@@ -38,14 +38,16 @@ PATCH = 8  # largest patch side of a vision transformer: 64 tokens at 64x64
 class TimmEncoder(Encoder):
     """A timm backbone by its name, with or without the tag of its weights (``vit_tiny_patch16_224.augreg_in21k``).
 
-    It is fitted to 64x64 (see the module) and pooled as timm pools it; ``pretrained`` downloads timm's weights,
-    ``weights`` is a local file of them instead. Raise ConfigError where the backbone cannot take 64x64, and
-    CheckpointError where the weights cannot be downloaded, read, or fitted.
+    It is fitted to 64x64 with ``stride`` (``halved`` or ``own``, see the module) and pooled as timm pools it;
+    ``pretrained`` downloads timm's weights, ``weights`` is a local file of them instead. Raise ConfigError where the
+    backbone cannot take 64x64, and CheckpointError where the weights cannot be downloaded, read, or fitted.
     """
 
-    def __init__(self, name: str, *, pretrained: bool = False, weights: str | None = None) -> None:
-        fit = fit_to_crop(name)
-        if 0 < fit.side < MAP:
+    def __init__(
+        self, name: str, stride: str = "halved", *, pretrained: bool = False, weights: str | None = None
+    ) -> None:
+        fit = fit_to_crop(name, stride)
+        if stride == "halved" and 0 < fit.side < MAP:
             say(f"timm:{name} ends in a map of {fit.side}x{fit.side} cells at {CROP}x{CROP}: coarser than a brow")
         published = timm.get_pretrained_cfg(name) if pretrained or weights is not None else None
         mean, std = (published.mean, published.std) if published is not None else (HALVES, HALVES)
@@ -93,15 +95,15 @@ class Fit(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def fit_to_crop(name: str) -> Fit:
+def fit_to_crop(name: str, stride: str = "halved") -> Fit:
     """Return how to build a backbone for 64x64, by trials on the meta device (nothing is allocated or computed).
 
-    Unchanged where it ends in tokens or in a map of at least 4x4, else with half the stride, else unchanged. Raise
-    ConfigError where no way of building it takes a 64x64 image.
+    Unchanged where it ends in tokens or in a map of at least 4x4, else with half the stride where ``stride`` is
+    ``halved``, else unchanged. Raise ConfigError where no way of building it takes a 64x64 image.
     """
     fits, failures = list[Fit](), list[Exception]()
-    for sizes in _sizes(name):
-        for halve in (False, True):
+    for sizes in _sizes(name, stride):
+        for halve in (False, True) if stride == "halved" else (False,):
             try:
                 fit = _try(name, sizes, halve)
             except Exception as error:  # every backbone has its own way of refusing a size
@@ -112,16 +114,21 @@ def fit_to_crop(name: str) -> Fit:
             fits.append(fit)
     if not fits:
         reason = _reason(failures[-1])
-        raise ConfigError(f"model.encoder: timm:{name} takes no {CROP}x{CROP} images ({reason}); choose another")
+        with_own = " with model.stride=own" if stride == "own" else ""
+        raise ConfigError(
+            f"model.encoder: timm:{name}{with_own} takes no {CROP}x{CROP} images ({reason}); choose another"
+        )
     return max(fits, key=lambda fit: fit.side)
 
 
-def _sizes(name: str) -> list[Sizes]:
+def _sizes(name: str, stride: str) -> list[Sizes]:
     """Return the arguments to try, best first: for a fixed input size a smaller patch, else the image size alone."""
     published = timm.get_pretrained_cfg(name)
     if published is None or not published.fixed_input_size:
         return [{}]
     image: Sizes = {"img_size": CROP}
+    if stride == "own":
+        return [image]
     with torch.device("meta"):
         conv = _first_strided(timm.create_model(name, num_classes=0))
     if conv is None:

@@ -1,8 +1,8 @@
 """Construction of a model from a ModelConfig, and its cost in parameters and multiply-adds.
 
 The paper's five models are points of the grid encoder x head, the first five of :data:`fer_id.models.config.MODELS`. It
-names no compact ViT; ours is ViT-Ti (Touvron et al., 2021; Steiner et al., 2022): 12 blocks of width 192 with three
-heads, built with patch 8 at 64x64, so with 64 tokens.
+names no compact ViT; ours is CCT, made for small data from scratch, see ``fer_id.models.compact_transformer``. Runs of
+earlier versions record ``timm:vit_tiny_patch16_224`` as its encoder, and are built as that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fer_id.errors import ConfigError, Problems
 from fer_id.labels import LabelSpace
 from fer_id.models.checkpoint import load_into
-from fer_id.models.config import TIMM, ModelConfig, conv_blocks, model_problems, named_model
+from fer_id.models.config import CCT, TIMM, ModelConfig, conv_blocks, model_problems, named_model
 from fer_id.models.encoders import ConvEncoder, Encoder
 from fer_id.models.heads import (
     GRU,
@@ -30,6 +30,8 @@ from fer_id.models.heads import (
     Mean,
     OwnLSTM,
     OwnSet,
+    RunningLSTM,
+    RunningSet,
     Set,
     Transformer,
 )
@@ -44,8 +46,10 @@ HEAD_CLASSES: dict[str, Callable[[int, int, float], Head]] = {
     "set": Set,
     "own_set": OwnSet,
     "both_sets": BothSets,
+    "running_set": RunningSet,
     "lstm": LSTM,
     "own_lstm": OwnLSTM,
+    "running_lstm": RunningLSTM,
     "gru": GRU,
     "bilstm": BiLSTM,
     "attention": Attention,
@@ -79,8 +83,15 @@ def _build_encoder(config: ModelConfig) -> Encoder:
     if config.encoder.startswith(TIMM):
         from fer_id.models.backbones import TimmEncoder  # timm takes seconds to import, and is not always needed
 
-        return TimmEncoder(config.encoder.removeprefix(TIMM), pretrained=config.pretrained, weights=config.weights)
-    encoder = ConvEncoder(*conv_blocks(config), residual=config.residual)
+        name = config.encoder.removeprefix(TIMM)
+        return TimmEncoder(name, config.stride, pretrained=config.pretrained, weights=config.weights)
+    encoder: Encoder
+    if config.encoder == CCT:
+        from fer_id.models.compact_transformer import CompactTransformer  # of timm's blocks
+
+        encoder = CompactTransformer()
+    else:
+        encoder = ConvEncoder(*conv_blocks(config), residual=config.residual)
     if config.weights is not None:
         load_into(encoder, config.weights, part="encoder")
     return encoder

@@ -19,13 +19,22 @@ CONV_ENCODERS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "conv4": ((32, 64, 128, 256), (1, 2, 2, 2)),
     "shallow": ((32, 64, 128), (1, 1, 1)),
 }
-"""Built-in encoders: name -> default (channels of each block, convolutions in each block)."""
+"""Convolutional encoders: name -> default (channels of each block, convolutions in each block)."""
+
+CCT = "cct"
+"""The compact convolutional transformer of ``fer_id.models.compact_transformer``, built-in and without settings."""
+
+BUILT_IN = (*CONV_ENCODERS, CCT)
+"""Names of the encoders that are built here, not by timm."""
 
 HEADS = (
-    *("mean", "last", "set", "own_set", "both_sets"),
-    *("lstm", "own_lstm", "gru", "bilstm", "attention", "transformer"),
+    *("mean", "last", "set", "own_set", "both_sets", "running_set"),
+    *("lstm", "own_lstm", "running_lstm", "gru", "bilstm", "attention", "transformer"),
 )
 """Names of the temporal heads."""
+
+CONV_SETTINGS = ("widths", "convs", "residual")
+"""Settings of the convolutional encoders alone."""
 
 LARGEST_WIDTH = 16_384
 """Maximum number of channels or units of a layer: a larger number is a typing error that no memory could hold."""
@@ -37,14 +46,20 @@ TRANSFORMER_HEADS = 4  # attention heads of the ``transformer`` head; ``hidden``
 class ModelConfig:
     """Model configuration: an encoder (frame -> feature) and a temporal head (features -> clip).
 
-    ``conv4`` has four blocks, ``shallow`` two or three; ``widths``, ``convs`` and ``residual`` are settings of these.
+    ``conv4`` has four blocks, ``shallow`` two or three; ``widths``, ``convs`` and ``residual`` are settings of these,
+    ``stride`` is one of timm's encoders. Runs without a recorded ``stride`` were built with half of it, its default.
     """
 
     name: str = setting("cnn_lstm", kind=PATH, help="name of the model in tables, without other effect")
-    encoder: str = setting("conv4", help="conv4, shallow or timm:NAME, NAME one of timm's")
+    encoder: str = setting("conv4", help="conv4, shallow, cct or timm:NAME, NAME one of timm's")
     head: str = setting("lstm", help=f"{', '.join(HEADS)}; of model=timm:NAME mean, unless said otherwise")
     hidden: int = setting(128, min=1, max=LARGEST_WIDTH, help="state of the recurrent and transformer heads")
     dropout: float = setting(0.0, min=0, below=1, help="of pooled features before the classifier, and in transformer")
+    stride: str = setting(
+        "halved",
+        choices=("halved", "own"),
+        help="of timm's first strided layer or patch, halved where the last map were below 4x4 cells, or timm's own",
+    )
     pretrained: bool = setting(False, help="download timm's published weights")
     weights: str | None = setting(
         None, help="file of published encoder weights instead (safetensors, or a torch file of weights alone)"
@@ -61,9 +76,9 @@ MODELS = {
     model.name: model
     for model in (
         ModelConfig("shallow_cnn", "shallow", "mean"),
-        ModelConfig("resnet50", "timm:resnet50", "mean"),
-        ModelConfig("efficientnet_b0", "timm:efficientnet_b0", "mean"),
-        ModelConfig("compact_vit", "timm:vit_tiny_patch16_224", "mean"),
+        ModelConfig("resnet50", "timm:resnet50", "mean", stride="own"),
+        ModelConfig("efficientnet_b0", "timm:efficientnet_b0", "mean", stride="own"),
+        ModelConfig("compact_vit", CCT, "mean"),
         ModelConfig("cnn_lstm", "conv4", "lstm", residual=True),
         ModelConfig("cnn_lstm_landmarks", "conv4", "lstm", residual=True, landmarks=64),
         ModelConfig("conv4", "conv4", "mean", residual=True, dropout=0.2),
@@ -112,23 +127,30 @@ def conv_blocks(config: ModelConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def _encoder_problems(config: ModelConfig) -> list[str]:
     if config.encoder in CONV_ENCODERS:
-        return _block_problems(config)
+        return [*_foreign_problems(config, "stride"), *_block_problems(config)]
+    if config.encoder == CCT:
+        return _foreign_problems(config, *CONV_SETTINGS, "stride")
     if config.encoder == OWN_MODULE:
         return [f"model.encoder: {config.name} is a module of somebody's own, which fer_id cannot build"]
     if config.encoder.startswith(TIMM):
-        return [*_foreign_problems(config), *_timm_problems(config.encoder.removeprefix(TIMM))]
-    return [_unknown("model.encoder", config.encoder, (*CONV_ENCODERS, f"{TIMM}<name>"))]
+        return [*_foreign_problems(config, *CONV_SETTINGS), *_timm_problems(config.encoder.removeprefix(TIMM))]
+    return [_unknown("model.encoder", config.encoder, (*BUILT_IN, f"{TIMM}<name>"))]
 
 
-def _foreign_problems(config: ModelConfig) -> list[str]:
-    """Return a line for each setting of the built-in encoders that a timm encoder does not have."""
-    ours = {"widths": "[]", "convs": "[]", "residual": "false"}
+def _foreign_problems(config: ModelConfig, *settings: str) -> list[str]:
+    """Return a line for each of ``settings``, of other encoders, that has another value than its default."""
+    usual, convolutional = ModelConfig(), ", ".join(CONV_ENCODERS)
     return [
-        f"model.{key}: {json.dumps(value)}, but {config.encoder} has no such setting, only {', '.join(CONV_ENCODERS)} "
-        f"have it; say model.{key}={none}"
-        for key, none in ours.items()
-        if (value := getattr(config, key))
+        f"model.{key}: {json.dumps(value)}, but {config.encoder} has no such setting, only "
+        f"{convolutional if key in CONV_SETTINGS else f'{TIMM}<name>'} have it; say model.{key}={_text(none)}"
+        for key in settings
+        if (value := getattr(config, key)) != (none := getattr(usual, key))
     ]
+
+
+def _text(value: str | bool | list[int]) -> str:
+    """Return a setting's value as the command line takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _block_problems(config: ModelConfig) -> list[str]:
@@ -169,7 +191,7 @@ def _weight_problems(config: ModelConfig) -> list[str]:
     problems = []
     if config.pretrained and config.weights:
         problems.append("model.pretrained and model.weights: give one of them, the download or the file")
-    if config.pretrained and config.encoder in CONV_ENCODERS:
+    if config.pretrained and config.encoder in BUILT_IN:
         problems.append(f"model.pretrained: {config.encoder} has no published weights; give a file as model.weights")
     if config.weights and not Path(config.weights).is_file():
         kind = "no regular file" if Path(config.weights).exists() else "no file"

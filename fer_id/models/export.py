@@ -1,8 +1,9 @@
 """ONNX export of a model for devices without torch: frame by frame where the head has a state, else in whole clips.
 
 The step of an ``lstm`` takes one frame and the state after the previous frames, and gives logits and the new state: a
-camera can be followed at the cost of one frame each. ``gru``, ``mean`` and ``last`` have a state too. ``bilstm``,
-``attention`` and ``transformer`` need all frames at once and take a window of T frames.
+camera can be followed at the cost of one frame each. ``gru``, ``mean``, ``last``, ``set``, ``running_set`` and
+``running_lstm`` have a state too; that of the last two holds the features of 64 frames. The others need all frames at
+once and take a window of T frames.
 
 A frame without a face does not change the state. Logits before the first frame with a face are meaningless.
 """
@@ -21,7 +22,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fer_id.extras import require_extra
-from fer_id.models.heads import GRU, LEAST_VARIANCE, LSTM, Head, Last, Mean, Recurrent, Set
+from fer_id.models.heads import (
+    GRU,
+    LSTM,
+    WINDOW,
+    Head,
+    Last,
+    Mean,
+    Recurrent,
+    RunningLSTM,
+    RunningSet,
+    Set,
+    baseline,
+    spread,
+)
 from fer_id.models.network import ClipClassifier
 from fer_id.types import CROP, LANDMARKS
 
@@ -88,12 +102,17 @@ class _Whole(nn.Module):
 
 def _state(head: Head) -> dict[str, int] | None:
     """Return name and size of a head's state tensors; None where the head needs all frames at once."""
+    if isinstance(head, RunningLSTM):
+        return {"frames": 1, "window": WINDOW * head.rnn.input_size, "h": head.dim, "c": head.dim}
     if isinstance(head, LSTM):
         return {"h": head.dim, "c": head.dim}
     if isinstance(head, GRU):
         return {"h": head.dim}
     if isinstance(head, Mean):
         return {"sum": head.dim, "count": 1}
+    if isinstance(head, RunningSet):
+        sizes = dict.fromkeys(("sum", "squares", "highest", "lowest"), head.dim // 4)
+        return {"frames": 1, "window": WINDOW * head.dim // 4, "count": 1, **sizes}
     if isinstance(head, Set):
         return {"count": 1, **dict.fromkeys(("sum", "squares", "highest", "lowest"), head.dim // 4)}
     return {"last": head.dim} if isinstance(head, Last) else None
@@ -101,6 +120,12 @@ def _state(head: Head) -> dict[str, int] | None:
 
 def _advance(head: Head, features: Tensor, valid: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return the pooled clip so far (1, H) and the new state, from one frame's features (1, D) and valid (1, 1)."""
+    before: tuple[Tensor, ...] = ()
+    if isinstance(head, RunningLSTM | RunningSet):
+        features, before = _minus_baseline(features, valid, *state[:2])
+        state = state[2:]
+        if isinstance(head, RunningSet):  # the second frame replaces the first one, which has no baseline
+            state = [torch.where(valid & (before[0] == 2), 0.0, part) for part in state]
     if isinstance(head, Mean):
         total = torch.where(valid, state[0] + features, state[0])
         count = torch.where(valid, state[1] + 1, state[1])
@@ -110,17 +135,28 @@ def _advance(head: Head, features: Tensor, valid: Tensor, state: Sequence[Tensor
         known = tuple(torch.where(valid, part, old) for part, old in zip(more, state, strict=True))
         count, total, squares, highest, lowest = known
         frames = count.clamp(min=1)
-        return torch.cat([total / frames, highest, lowest, (squares / frames + LEAST_VARIANCE).sqrt()], dim=-1), known
+        return torch.cat([total / frames, highest, lowest, spread(squares, frames)], dim=-1), (*before, *known)
     if isinstance(head, Last):
         last = torch.where(valid, features, state[0])
         return last, (last,)
     if not isinstance(head, Recurrent):
         raise TypeError(f"{type(head).__name__} carries no state")
-    before = tuple(part.unsqueeze(0) for part in state)
-    after = head.rnn(features.unsqueeze(1), before if isinstance(head, LSTM) else before[0])[1]
+    old = tuple(part.unsqueeze(0) for part in state)
+    after = head.rnn(features.unsqueeze(1), old if isinstance(head, LSTM) else old[0])[1]
     after = after if isinstance(head, LSTM) else (after,)
     new = tuple(torch.where(valid, part.squeeze(0), old) for part, old in zip(after, state, strict=True))
-    return new[0], new
+    return new[0], (*before, *new)
+
+
+def _minus_baseline(
+    features: Tensor, valid: Tensor, frames: Tensor, window: Tensor
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Return one frame's features (1, D) minus the median of the window with it, and the new number of valid frames
+    (1, 1) and window (1, W D), oldest frame first."""
+    frames = torch.where(valid, frames + 1, frames)
+    window = torch.where(valid, torch.cat([window[:, features.shape[1] :], features], dim=1), window)
+    present = torch.arange(WINDOW, 0, -1, device=frames.device) <= frames
+    return features - baseline(window.view(len(window), WINDOW, -1), present), (frames, window)
 
 
 def _add_to_set(

@@ -20,9 +20,19 @@ from fer_id.models.config import TRANSFORMER_HEADS
 LEAST_VARIANCE = 1e-8
 """Added to a variance before its root, which has no gradient at 0."""
 
+FEWEST = 2
+"""Fewest valid frames of a baseline; with fewer the features enter as they are."""
+
+WINDOW = 64
+"""Frames of a running baseline: the exact median of all frames needs them all, and a step of a stream holds so many."""
+
 
 class Head(nn.Module):
     """Base class of temporal heads; ``dim`` is H, the size of a clip's vector, here that of a frame's features."""
+
+    own_baseline = (
+        False  # True where a baseline of the clip's own is subtracted, which needs :data:`FEWEST` valid frames
+    )
 
     def __init__(self, dim: int, hidden: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
@@ -68,6 +78,8 @@ class OwnSet(Head):
     own neutral face, since a face rests most of the time. It needs the whole clip, so it does not stream; a clip with
     fewer than two valid frames has no baseline, and none is subtracted."""
 
+    own_baseline = True
+
     def __init__(self, features: int, hidden: int = 0, dropout: float = 0.0) -> None:
         super().__init__(4 * features)
 
@@ -78,11 +90,27 @@ class OwnSet(Head):
 class BothSets(Head):
     """:class:`Set` and :class:`OwnSet` side by side, H = 8 D."""
 
+    own_baseline = True
+
     def __init__(self, features: int, hidden: int = 0, dropout: float = 0.0) -> None:
         super().__init__(8 * features)
 
     def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
         return torch.cat([_summary(features, valid), _summary(_minus_median(features, valid), valid)], dim=-1)
+
+
+class RunningSet(Set):
+    """:class:`Set` of the features minus a running baseline, the median of each valid frame and the valid ones before
+    it, :data:`WINDOW` at most, so it streams. The first valid frame has no baseline: it is left out of the set unless
+    the clip has no other, and then enters as it is."""
+
+    own_baseline = True
+
+    def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
+        changes, present = _minus_running_median(features, valid)
+        later = torch.arange(valid.shape[1], device=valid.device) > 0
+        used = present & (later | (present.sum(dim=1, keepdim=True) < FEWEST))
+        return _summary(changes.masked_fill(~used.unsqueeze(-1), 0.0), used)
 
 
 class Attention(Head):
@@ -129,12 +157,24 @@ class GRU(Recurrent):
 class OwnLSTM(Head):
     """One LSTM over the features minus the clip's own baseline, as :class:`OwnSet` takes it."""
 
+    own_baseline = True
+
     def __init__(self, features: int, hidden: int, dropout: float) -> None:
         super().__init__(hidden)
         self.lstm = LSTM(features, hidden, dropout)
 
     def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
         return self.lstm.reduce(_minus_median(features, valid), valid)
+
+
+class RunningLSTM(LSTM):
+    """One LSTM over the features minus a running baseline, as :class:`RunningSet` takes it, so it streams; the first
+    valid frame, which has none, enters as it is."""
+
+    own_baseline = True
+
+    def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
+        return super().reduce(*_minus_running_median(features, valid))
 
 
 class BiLSTM(Head):
@@ -179,20 +219,44 @@ def _summary(features: Tensor, valid: Tensor) -> Tensor:
     x, absent, counts = features.float(), ~valid.unsqueeze(-1), valid.sum(dim=1, keepdim=True).clamp(min=1)
     extreme, none = torch.finfo(x.dtype).max, ~valid.any(dim=1, keepdim=True)
     mean = x.sum(dim=1) / counts
-    variance = (x - mean.unsqueeze(1)).masked_fill(absent, 0.0).square().sum(dim=1) / counts
+    squares = (x - mean.unsqueeze(1)).masked_fill(absent, 0.0).square().sum(dim=1)
     highest = x.masked_fill(absent, -extreme).amax(dim=1).masked_fill(none, 0.0)
     lowest = x.masked_fill(absent, extreme).amin(dim=1).masked_fill(none, 0.0)
-    return torch.cat([mean, highest, lowest, (variance + LEAST_VARIANCE).sqrt()], dim=-1)
+    return torch.cat([mean, highest, lowest, spread(squares, counts)], dim=-1)
+
+
+def spread(squares: Tensor, counts: Tensor) -> Tensor:
+    """Return the standard deviation (B, D) of summed squares of deviations (B, D) of ``counts`` (B, 1) frames. The
+    least variance is added before the division: the export to ONNX drops a constant so small."""
+    return ((squares + LEAST_VARIANCE * counts) / counts).sqrt()
 
 
 def _minus_median(features: Tensor, valid: Tensor) -> Tensor:
     """Return features (B, T, D) minus their median over the valid frames, the lower one of an even number; invalid
     frames stay zero, and clips with fewer than two valid frames as they are."""
-    x, absent, counts = features.float(), ~valid.unsqueeze(-1), valid.sum(dim=1)
-    ascending = x.masked_fill(absent, torch.finfo(x.dtype).max).sort(dim=1).values
+    x, absent = features.float(), ~valid.unsqueeze(-1)
+    return (x - baseline(x, valid).unsqueeze(1)).masked_fill(absent, 0.0)
+
+
+def _minus_running_median(features: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return features (B, T, D) in float32 with the valid frames first, each but the first minus the median of the
+    frames up to it, :data:`WINDOW` at most and the lower one of an even number; and which steps (B, T) are valid."""
+    order, _ = _valid_first(valid)
+    x, present = _take(features, order).float(), valid.gather(1, order)
+    changes = [x[:, 0]]
+    for step in range(1, x.shape[1]):
+        ascending = x[:, max(0, step + 1 - WINDOW) : step + 1].sort(dim=1).values
+        changes.append(x[:, step] - ascending[:, (ascending.shape[1] - 1) // 2])
+    return torch.stack(changes, dim=1).masked_fill(~present.unsqueeze(-1), 0.0), present
+
+
+def baseline(features: Tensor, valid: Tensor) -> Tensor:
+    """Return the median (B, D) of float32 features (B, T, D) over the valid frames, the lower one of an even number; 0
+    for fewer than :data:`FEWEST`."""
+    counts = valid.sum(dim=1)
+    ascending = features.masked_fill(~valid.unsqueeze(-1), torch.finfo(features.dtype).max).sort(dim=1).values
     median = _at(ascending, (counts - 1).clamp(min=0) // 2)
-    median = median.masked_fill((counts < 2).unsqueeze(-1), 0.0)
-    return (x - median.unsqueeze(1)).masked_fill(absent, 0.0)
+    return median.masked_fill((counts < FEWEST).unsqueeze(-1), 0.0)
 
 
 def _valid_first(valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -207,6 +207,11 @@ def summary(metrics: Metrics, *, people: bool) -> list[str]:
             f"In {metrics.n_missing:,} of {metrics.n_clips:,} clips no face was found; with these as errors "
             f"the accuracy is {percent(metrics.accuracy_with_missing)}."
         )
+    if metrics.n_no_baseline:
+        sentences.append(
+            f"{counted(metrics.n_no_baseline, 'clip')} with a single frame that shows a face had no own baseline, and "
+            "nothing was subtracted."
+        )
     if metrics.n_unlabelled:
         sentences.append(f"{metrics.n_unlabelled:,} test clips have no label and are not judged.")
     return [*sentences, *_worst(metrics, people=people), *caveat]

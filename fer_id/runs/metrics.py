@@ -189,6 +189,7 @@ class Metrics(Part):
     n_clips: Count = 0
     n_unlabelled: Count = 0
     n_missing: Count = 0
+    n_no_baseline: Count | None = None  # clips with a prediction without the own baseline; None: the model takes none
     n_subjects: Count = 0
     coverage: Share | None = None
     accuracy: Share | None = None

@@ -8,18 +8,27 @@ import pandas as pd
 import torch
 
 from fer_id.evaluation.confidence.threshold import FACE_SHARE
+from fer_id.evaluation.predictions import NO_BASELINE
 from fer_id.labels import LabelSpace
+from fer_id.models.heads import FEWEST
 from fer_id.types import Predicted
 
 
 def prediction_table(
-    batches: Sequence[Predicted], rows: pd.DataFrame, labels: LabelSpace, *, fold: str, split: str, groups: list[str]
+    batches: Sequence[Predicted],
+    rows: pd.DataFrame,
+    labels: LabelSpace,
+    *,
+    fold: str,
+    split: str,
+    groups: list[str],
+    own_baseline: bool = False,
 ) -> pd.DataFrame:
     """Return the rows of ``predictions.parquet`` for one split, one per clip predicted by ``predict_step``.
 
     ``rows`` are the store's rows of at least these clips, in any order; ``n_valid`` and ``length`` give the share of a
     clip's frames with a face. A clip without a valid frame has null predictions and is flagged. The columns ``groups``
-    are carried along.
+    are carried along. With ``own_baseline``, of a head that subtracts one, the clips without one are marked.
     """
     logits = torch.cat([batch["logits"] for batch in batches]).double()
     answered = torch.cat([batch["covered"] for batch in batches])
@@ -33,4 +42,6 @@ def prediction_table(
         known = values.masked_fill(~answered.unsqueeze(1), float("nan")).numpy()
         table = table.join(pd.DataFrame(known, columns=[f"{prefix}_{name}" for name in names]))
     table = table.assign(**{f"q_{name}": float("nan") for name in names}, flagged=~covered)
+    if own_baseline:
+        table[NO_BASELINE] = rows["n_valid"] < FEWEST
     return table.assign(**{FACE_SHARE: rows["n_valid"] / rows["length"]}, **{group: rows[group] for group in groups})

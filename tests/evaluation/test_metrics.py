@@ -11,6 +11,7 @@ from fer_id.errors import DataError
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.files import plain
 from fer_id.labels import FER7, TARGET
+from fer_id.reporting.words import summary
 
 NAMES = np.array(TARGET.names)
 
@@ -100,6 +101,15 @@ def test_clips_without_a_face_or_a_label_are_counted(table_from):
     assert sum(map(sum, metrics["confusion_matrix"])) == 3
     shares = dict.fromkeys(("accuracy", "macro_recall", "macro_f1"), 1.0)
     assert metrics.per_subject["a"].model_dump() == {"n_clips": 2, "n_missing": 1, **shares}
+
+
+def test_clips_without_an_own_baseline_are_counted_where_the_model_subtracts_one(table_from):
+    table = table_from(TARGET, [0, 1, 2, 0, -1], np.eye(5)[[0, 1, 2, 3, 0]] * 9, list("aabbb"), missing=[1])
+    table["no_baseline"] = [True, True, False, True, True]  # the second has no face at all, the last no label
+    metrics = compute_metrics(table, TARGET, "real")
+    assert metrics["n_no_baseline"] == 2
+    assert "2 clips with a single frame" in " ".join(summary(metrics, people=True))
+    assert compute_metrics(table.drop(columns="no_baseline"), TARGET, "real")["n_no_baseline"] is None
 
 
 def test_only_test_rows_are_judged_and_folds_are_pooled(random_table):

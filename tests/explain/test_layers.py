@@ -24,9 +24,9 @@ SHIPPED = {
     "cnn_lstm_landmarks": ("blocks.3.map", 8),
     "conv4": ("blocks.3.map", 8),
     "shallow_cnn": ("blocks.2.map", 16),
-    "resnet50": ("net.layer3", 8),
-    "efficientnet_b0": ("net.blocks.4", 8),
-    "compact_vit": ("net.blocks.11.norm1", 8),
+    "resnet50": ("net.layer2", 8),
+    "efficientnet_b0": ("net.blocks.2", 8),
+    "compact_vit": ("norm", 8),
 }
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

@@ -30,6 +30,14 @@ def test_backbones_end_in_a_useful_map(name: str, dim: int, side: int) -> None:
     assert fit_to_crop(name)[2:] == (dim, side)
 
 
+@pytest.mark.parametrize(("name", "side"), [("resnet50", 2), ("efficientnet_b0", 2), ("vit_tiny_patch16_224", 0)])
+def test_timms_own_stride_is_left_as_it_is(name: str, side: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit_to_crop(name, "own")[1::2] == (False, side)
+    TimmEncoder(name, "own")
+    assert not capsys.readouterr().err  # a coarse map that was asked for
+    assert "patch_size" not in fit_to_crop(name, "own").sizes
+
+
 def test_resnet50_keeps_a_4x4_map_and_learns() -> None:
     model = build_model(ModelConfig(encoder="timm:resnet50", head="mean"), classes=7)
     assert model.encoder.get_submodule("net").forward_features(IMAGES).shape == (2, 2048, 4, 4)

@@ -35,7 +35,7 @@ def test_all_problems_are_listed_together() -> None:
     with pytest.raises(ConfigError) as caught:
         build_model(config, classes=1)
     message = str(caught.value)
-    assert "'conv44' is unknown (did you mean 'conv4'?); known: conv4, shallow, timm:<name>" in message
+    assert "'conv44' is unknown (did you mean 'conv4'?); known: conv4, shallow, cct, timm:<name>" in message
     assert "'lstn' is unknown (did you mean 'lstm'?); known: mean, last, set" in message
     for part in ("model.hidden: 0", "model.dropout: 1.5", "no file 'nowhere.pt'", "classes: 1"):
         assert part in message
@@ -61,6 +61,10 @@ def test_all_problems_are_listed_together() -> None:
         (ModelConfig(encoder="timm:resnet18", residual=True), "model.residual: true, but timm:resnet18 has no such"),
         (ModelConfig(encoder="timm:resnet18", residual=True), "say model.residual=false"),
         (ModelConfig(encoder="timm:resnet18", widths=[8]), "say model.widths=[]"),
+        (ModelConfig(encoder="cct", widths=[8]), "but cct has no such setting, only conv4, shallow have it"),
+        (ModelConfig(encoder="cct", pretrained=True), "cct has no published weights"),
+        (ModelConfig(stride="own"), "only timm:<name> have it; say model.stride=halved"),
+        (ModelConfig(encoder="timm:resnet18", stride="full"), "expected one of halved, own"),
     ],
 )
 def test_each_problem_says_what_was_expected(config: ModelConfig, expected: str) -> None:

@@ -26,6 +26,22 @@ def test_a_vision_transformer_by_its_formula() -> None:
     assert cost.frame == 64 * 3 * 8 * 8 * 192 + 12 * (65 * 12 * 192**2 + 2 * 65 * 65 * 192)
 
 
+def test_the_compact_transformer_by_its_formula() -> None:
+    """Three 3x3 convolutions on 64, 32 and 16 pixels; six blocks of 8 w^2 per token with an MLP of twice the width."""
+    width, tokens = 256, 64
+    stem = 9 * (64**2 * 3 * 64 + 32**2 * 64 * 64 + 16**2 * 64 * width)
+    blocks = 6 * (tokens * 8 * width**2 + 2 * tokens**2 * width)
+    cost = model_cost(ModelConfig(encoder="cct", head="mean"), classes=5)
+    assert cost.frame == stem + blocks + 2 * tokens * width  # scores of the tokens, and their weighted mean
+    assert cost.frame < model_cost(ModelConfig(encoder="timm:vit_tiny_patch16_224", head="mean")).frame
+
+
+def test_timms_own_stride_is_a_quarter_of_the_work() -> None:
+    halved, own = (model_cost(ModelConfig(encoder="timm:resnet18", head="mean", stride=s)) for s in ("halved", "own"))
+    assert own.frame == pytest.approx(halved.frame / 4, rel=0.01)
+    assert own.parameters == halved.parameters
+
+
 def test_timm_models_have_their_published_parameters() -> None:
     """He et al. (2016): ResNet-18 has 11.69 million parameters, of which the 1000-class layer has 513,000."""
     cost = model_cost(ModelConfig("resnet18", "timm:resnet18", "mean"), classes=5)

@@ -8,12 +8,26 @@ import onnx
 import pytest
 import torch
 
-from fer_id.models.build import build_model
+from fer_id.models.build import HEAD_CLASSES, build_model
 from fer_id.models.config import HEADS, ModelConfig
-from fer_id.models.export import CLIP, STEP, TOLERANCE, OnnxModel, export_onnx, latency, marked, noise_clips, parity
+from fer_id.models.export import (
+    CLIP,
+    STEP,
+    TOLERANCE,
+    OnnxModel,
+    _advance,
+    _state,
+    export_onnx,
+    latency,
+    marked,
+    noise_clips,
+    parity,
+)
+from fer_id.models.heads import WINDOW
 from fer_id.models.network import ClipClassifier
 
 FRAMES = 5
+RUNNING = ("running_set", "running_lstm")
 SMALL = {"widths": [4, 4, 8, 8], "convs": [1, 1, 1, 1], "hidden": 8}
 
 
@@ -41,7 +55,7 @@ def test_every_head_gives_torchs_logits(head: str) -> None:
     same = parity(model, onnx, noise_clips(12, FRAMES, seed=2))
     assert same["max_difference"] < TOLERANCE
     assert (same["clips"], same["frames_without_face"] > 0) == (12, True)
-    assert onnx.exported.kind == (STEP if head in ("gru", "mean", "set", "last") else CLIP)
+    assert onnx.exported.kind == (STEP if head in ("gru", "mean", "set", "last", *RUNNING) else CLIP)
     shorter = next(noise_clips(1, FRAMES - 2, seed=3))
     assert parity(model, onnx, [shorter])["max_difference"] < TOLERANCE
 
@@ -65,6 +79,29 @@ def test_each_step_gives_the_logits_of_the_clip_so_far(lstm: tuple[ClipClassifie
             with torch.inference_mode():
                 expected = model(frames[:, : step + 1], valid[:, : step + 1], landmarks)
             assert np.abs(outputs["logits"] - expected.numpy()).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("head", RUNNING)
+def test_a_running_baseline_streams_beyond_its_window(head: str) -> None:
+    """Each step gives the pooled vector of the clip so far, whatever frames lack a face."""
+    pool = HEAD_CLASSES[head](3, 4, 0.0).eval()
+    features = torch.randn(1, WINDOW + 6, 3, generator=torch.Generator().manual_seed(2))
+    valid = torch.ones(1, WINDOW + 6, dtype=torch.bool)
+    valid[0, [0, 3, 4]] = False
+    state = [torch.zeros(1, size) for size in _state(pool).values()]
+    with torch.no_grad():
+        for step in range(features.shape[1]):
+            pooled, state = _advance(pool, features[:, step], valid[:, step : step + 1], state)
+            if step:
+                so_far = pool(features[:, : step + 1], valid[:, : step + 1])
+                torch.testing.assert_close(pooled, so_far, atol=1e-5, rtol=1e-4)
+
+
+def test_the_compact_transformer_is_exported() -> None:
+    torch.manual_seed(0)
+    model = build_model("compact_vit", 5).eval()
+    onnx = OnnxModel(export_onnx(model, FRAMES))
+    assert parity(model, onnx, noise_clips(2, 2, seed=1))["max_difference"] < TOLERANCE
 
 
 def test_frames_without_a_face_change_nothing_whatever_they_hold(lstm: tuple[ClipClassifier, OnnxModel]) -> None:

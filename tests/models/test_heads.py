@@ -1,7 +1,9 @@
 """Properties of every temporal head: invalid frames change nothing, the order of valid frames counts, any T works."""
 
 import math
+import statistics
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from fer_id.models.build import HEAD_CLASSES
 from fer_id.models.config import HEADS
-from fer_id.models.heads import Head
+from fer_id.models.heads import Head, _minus_median, _minus_running_median
 from fer_id.tasks.numerics import autocast, supports
 
 FEATURES, HIDDEN = 6, 8
@@ -138,6 +140,39 @@ def test_the_own_baseline_takes_a_constant_of_the_clip_away(name: str, seed: int
     with torch.no_grad():
         other = features + 3 * torch.randn(len(features), 1, FEATURES)
         torch.testing.assert_close(head(other, valid), head(features, valid), atol=2e-3, rtol=1e-3)
+
+
+def test_a_running_baseline_is_the_median_of_the_frames_so_far() -> None:
+    """On a prefix of a clip the last frame is what the offline baseline of that prefix makes of it."""
+    features, valid = clips(8, steps=9)
+    for end in range(1, 10):
+        prefix, known = features[1:2, :end], valid[1:2, :end]
+        offline = _minus_median(prefix, known)[:, -1]
+        running = _minus_running_median(prefix, known)[0][:, -1]
+        torch.testing.assert_close(running, offline)
+        expected = prefix[0, -1].double().numpy() - statistics_median(prefix[0]) if end > 1 else prefix[0, -1].numpy()
+        np.testing.assert_allclose(running[0].numpy(), expected, atol=1e-6)
+
+
+def statistics_median(frames: Tensor) -> np.ndarray:
+    return np.array([statistics.median_low(column) for column in frames.double().T.tolist()])
+
+
+def test_running_heads_by_hand() -> None:
+    features, valid = torch.tensor([[[1.0], [4.0], [9.0], [2.0]]]), torch.tensor([[True, True, False, True]])
+    changes = torch.tensor([[[1.0], [4.0 - 1.0], [2.0 - 2.0]]])  # as it is; minus the lower of 1 4; minus that of 1 4 2
+    whole = torch.ones(1, 3, dtype=torch.bool)
+    running, lstm = make_for("running_set", 1), make_for("running_lstm", 1)
+    torch.testing.assert_close(running(features, valid), make_for("set", 1)(changes[:, 1:], whole[:, 1:]))
+    torch.testing.assert_close(running(features[:, :1], valid[:, :1]), torch.tensor([[1.0, 1.0, 1.0, 1e-4]]))
+    plain = make_for("lstm", 1)
+    plain.load_state_dict(lstm.state_dict())
+    torch.testing.assert_close(lstm(features, valid), plain(changes, whole))
+
+
+def test_heads_say_whether_they_subtract_a_baseline() -> None:
+    own = {name for name, head in HEAD_CLASSES.items() if head.own_baseline}
+    assert own == {"own_set", "both_sets", "own_lstm", "running_set", "running_lstm"}
 
 
 @pytest.mark.parametrize("name", ["set", "own_set", "both_sets"])

@@ -20,7 +20,9 @@ HEAD_NAMES = {
     "set": "set of frames",
     "own_set": "set minus the own baseline",
     "both_sets": "set with and without the own baseline",
+    "running_set": "set minus the running own baseline",
     "own_lstm": "LSTM minus the own baseline",
+    "running_lstm": "LSTM minus the running own baseline",
 }
 ORDER_FREE = ("mean", "attention", "set", "own_set", "both_sets")
 """Heads whose output does not depend on the order of the frames."""

@@ -57,10 +57,11 @@ def test_job_hashes_do_not_change() -> None:
         (TrainConfig, "data=simulated data.store=data/simulated model=timm:resnet18", "b83f346b550e"),
         (TrainConfig, "data=fer2013 data.store=data/fer2013 model=shallow_cnn recipe=tuned optim.lr=0.001",
          "b3ca54651884"),
-        (TrainConfig, "data=ferplus data.store=data/ferplus model=resnet50", "c86ca48a0856"),
+        (TrainConfig, "data=ferplus data.store=data/ferplus model=resnet50 model.stride=halved", "c86ca48a0856"),
         (TrainConfig, "data=affectnet data.store=data/affectnet data.label_space=target5", "31700ecaa3c8"),
         (TrainConfig, "data=folder data.store=data/folder protocol=holdout", "1e253db6212d"),
-        (TrainConfig, "data=cohort data.store=data/site protocol=loso data.frames=frame model=resnet50",
+        (TrainConfig, "data=cohort data.store=data/site protocol=loso data.frames=frame model=resnet50 "
+         "model.stride=halved",
          "d152db9b8d56"),
         (AdaptConfig, "data=cohort data.store=data/site init.run=runs/a adapt.strategy=gradual", "76eeaa0ff70d"),
     ],
