@@ -29,11 +29,13 @@ ID ?=
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  once: make setup, then make demo; source .venv/bin/activate puts fer-id on the path'
 	@echo '  variables: ARGS SOURCE VOTES STORE MODEL NAME SWEEP RUN RUNS OUT WORKERS PYTHON, e.g. make train ARGS="model=resnet50"'
 
 # ---------------------------------------------------------------------------------------------------- installation
 
 setup: $(STAMP)  ## .venv with the tested versions (every other target does this by itself)
+	@echo 'Installed in .venv. Next: make demo (under five minutes), or: source .venv/bin/activate && fer-id --help'
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is %d.%d: make PYTHON=/path/to/python" % sys.version_info[:2])'

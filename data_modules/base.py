@@ -30,10 +30,11 @@ from data_modules.pooled_stores import PooledStores
 from fer_id.errors import ConfigError, DataError
 from fer_id.evaluation.config import ProtocolConfig, Rows
 from fer_id.files import locked
+from fer_id.inputs import byte_words
 from fer_id.labels import map_labels
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
-from fer_id.shared_memory import ADVICE, PLACE, amount, shared_memory
+from fer_id.shared_memory import ADVICE, PLACE, shared_memory
 from fer_id.store.card import StoreCard
 from fer_id.store.reader import ClipStore
 from fer_id.types import COHORT, SOURCE, ClipBatch, ClipItem
@@ -290,9 +291,9 @@ def _require_shared_memory(size: int, workers: int) -> str | None:
     memory = shared_memory()
     if memory is None:
         return None
-    has = f"shared memory ({PLACE}) has {amount(memory.free)} free of {amount(memory.total)}"
+    has = f"shared memory ({PLACE}) has {byte_words(memory.free)} free of {byte_words(memory.total)}"
     if memory.free < size:
-        raise ConfigError(f"data.num_workers={workers}: {has}, and a batch takes {amount(size)}: {ADVICE}")
+        raise ConfigError(f"data.num_workers={workers}: {has}, and a batch takes {byte_words(size)}: {ADVICE}")
     needed = workers * PREFETCHED * size
-    warning = f"{has}, and data.num_workers={workers} may need {amount(needed)}: where a process is lost, {ADVICE}"
+    warning = f"{has}, and data.num_workers={workers} may need {byte_words(needed)}: where a process is lost, {ADVICE}"
     return warning if memory.free < needed else None

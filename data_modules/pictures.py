@@ -40,7 +40,10 @@ class StillsConfig(BenchmarkConfig):
         help="none: crops as published; mediapipe: find 68 points and align the eyes",
     )
     workers: int = setting(1, min=1, max=256, help="processes that look for landmarks")
-    face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
+    face_landmarker: str | None = setting(
+        None,
+        help="file of MediaPipe's model, face_landmarker.task; null: $FER_ID_FACE_LANDMARKER, else fetched once (4 MB)",
+    )
 
     @property
     def landmarks_from(self) -> str:

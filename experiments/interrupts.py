@@ -11,7 +11,8 @@ from types import FrameType
 from typing import NoReturn
 
 from fer_id.errors import FerIdError
-from fer_id.shared_memory import ADVICE, PLACE, amount, shared_memory
+from fer_id.inputs import byte_words
+from fer_id.shared_memory import ADVICE, PLACE, shared_memory
 
 WORKER = re.compile(
     r"DataLoader worker \(pid|DataLoader timed out|unable to (?:mmap|write|allocate).*(?:shared memory|torch_)"
@@ -89,7 +90,7 @@ def machine_fault(error: Exception) -> MachineError | None:
     first = text.splitlines()[0] if text else type(error).__name__
     if WORKER.search(text):
         memory = shared_memory()
-        size = "" if memory is None else f" ({PLACE} has {amount(memory.free)} free of {amount(memory.total)})"
+        size = "" if memory is None else f" ({PLACE} has {byte_words(memory.free)} free of {byte_words(memory.total)})"
         return MachineError(
             f"a process that loads batches was lost or hangs ({first}): mostly the machine ran out of memory, or of "
             f"shared memory{size}. Free memory, {ADVICE}; then give the same command again: a training goes "

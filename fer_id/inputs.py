@@ -68,7 +68,7 @@ def _refusal(facts: os.stat_result, most: int) -> str:
     """Return the reason not to read an opened file; empty for a regular file within the limit."""
     if not stat.S_ISREG(facts.st_mode):
         return f"{_KINDS.get(stat.S_IFMT(facts.st_mode), 'no file')}, expected a file"
-    return f"{_size(facts.st_size)}, expected at most {_size(most)}" if facts.st_size > most else ""
+    return f"{byte_words(facts.st_size)}, expected at most {byte_words(most)}" if facts.st_size > most else ""
 
 
 def read_bytes(path: Path, error: type[FerIdError], *, most: int) -> bytes:
@@ -79,7 +79,7 @@ def read_bytes(path: Path, error: type[FerIdError], *, most: int) -> bytes:
         except OSError as problem:
             raise error(f"{path}: cannot be read ({problem.strerror})") from None
     if len(content) > most:  # the file grew meanwhile, or has no stated size, as in /proc
-        raise error(f"{path}: more than {_size(most)}")
+        raise error(f"{path}: more than {byte_words(most)}")
     return content
 
 
@@ -151,8 +151,8 @@ def check_zip(path: Path, error: type[FerIdError]) -> None:
     claimed, size = sum(entry.file_size for entry in entries), path.stat().st_size
     if len(entries) > MOST_ZIP_ENTRIES or claimed > max(FREE_ZIP_GROWTH, MOST_ZIP_GROWTH * size):
         raise error(
-            f"{path}: {_size(size)} that claim to hold {_size(claimed)} in {len(entries):,} parts; weights do not "
-            "shrink so much, so nothing of it was read"
+            f"{path}: {byte_words(size)} that claim to hold {byte_words(claimed)} in {len(entries):,} parts; weights "
+            "do not shrink so much, so nothing of it was read"
         )
 
 
@@ -181,8 +181,10 @@ def is_file_name(name: str) -> bool:
     return name not in ("", ".", "..") and "/" not in name and name.isprintable()
 
 
-def _size(size: int) -> str:
+def byte_words(size: float) -> str:
+    """Format a number of bytes in powers of 1024: ``64 kB``, ``8.1 MB``."""
     for unit, power in (("GB", 2**30), ("MB", MB), ("kB", 2**10)):
         if size >= power:
-            return f"{size / power:.3g} {unit}"
-    return f"{size} bytes"
+            amount = size / power
+            return f"{amount:.{'3g' if amount < 1000 else '0f'}} {unit}"
+    return f"{size:.0f} bytes"

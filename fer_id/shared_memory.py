@@ -26,11 +26,3 @@ def shared_memory() -> SharedMemory | None:
     except OSError:
         return None
     return SharedMemory(facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize)
-
-
-def amount(size: float) -> str:
-    """Return bytes in words: ``64 kB``, ``8.1 MB``."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return f"{size / factor:.{0 if size >= 10 * factor else 1}f} {unit}"
-    return f"{size:.0f} bytes"

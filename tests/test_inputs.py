@@ -24,7 +24,7 @@ from fer_id.consent.keys import Key
 from fer_id.consent.records import withdrawals
 from fer_id.errors import CheckpointError, DataError, FerIdError, RunError
 from fer_id.files import read_json, read_json_lines
-from fer_id.inputs import MOST_YAML, check_zip, is_file_name, look_alike, parse_json, read_bytes, read_text
+from fer_id.inputs import MOST_YAML, byte_words, check_zip, is_file_name, look_alike, parse_json, read_bytes, read_text
 from fer_id.preprocessing.landmarker_file import find_bundle
 from fer_id.release.bundle import verify_bundle
 from fer_id.release.policy import read_policy
@@ -110,6 +110,14 @@ def test_too_deep_nesting_is_reported_as_damage(tmp_path: Path, name: str, reade
 def test_deeply_nested_xml_is_refused_as_an_elan_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.eaf").write_text(f"<ANNOTATION_DOCUMENT>{content}</ANNOTATION_DOCUMENT>")
     assert "cannot be read as a file of ELAN (nested more than 100 deep)" in refusal(read_corrected, tmp_path / "x.eaf")
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(999, "999 bytes"), (64_000, "62.5 kB"), (2**20 - 1, "1024 kB"), (2**26, "64 MB"), (1.25 * 2**31, "2.5 GB")],
+)
+def test_bytes_in_words(size: float, words: str) -> None:
+    assert byte_words(size) == words
 
 
 @pytest.mark.parametrize("name", ["x.eaf", "events.csv", "events.tsv", "x.boris"])

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 import yaml
 
@@ -123,8 +122,15 @@ def make_agent(plan: Plan, identity: str, project: str, entity: str | None, coun
     return LocalAgent(wandb.Api(), multiprocessing.Queue(), sweep_id=name, count=count)
 
 
-def hidden_host() -> AbstractContextManager[object]:
-    """Return a context that replaces the host's name, with which W&B's agent registers."""
+@contextmanager
+def hidden_host() -> Iterator[None]:
+    """Replace the host's name, with which W&B's agent registers, while the context lasts."""
     from wandb import wandb_agent
 
-    return patch.object(wandb_agent, "socket", SimpleNamespace(gethostname=lambda: "hidden"))
+    module: Any = wandb_agent
+    original = module.socket
+    module.socket = SimpleNamespace(gethostname=lambda: "hidden")
+    try:
+        yield
+    finally:
+        module.socket = original

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
-from experiments.config import TrainConfig
+from experiments.config import TrainConfig, TrainerConfig
 from fer_id.callbacks.progress_lines import ProgressLines
 from fer_id.callbacks.record import run_callbacks
 from fer_id.callbacks.registry import make_callbacks
@@ -86,6 +86,20 @@ def make_trainer(
     except MisconfigurationException as problem:  # more devices or processes than there are
         places = f"trainer.devices={chosen.devices}, trainer.num_nodes={chosen.num_nodes}"
         raise ConfigError(f"{places}: {problem}") from None
+
+
+def validation_note(chosen: TrainerConfig) -> str | None:
+    """Return a sentence where epochs come after the last inner validation, so that none of them can be chosen, or where
+    the only validation comes with the last epoch; else None."""
+    every, epochs = chosen.validate_every, chosen.max_epochs
+    settings = f"trainer.validate_every={every}, trainer.max_epochs={epochs}"
+    if every > epochs:
+        return f"{settings}: inner validation comes once, after epoch {epochs}, whose checkpoint is then the best one"
+    if epochs % every:
+        last = epochs - epochs % every
+        rest = f"epoch {epochs} comes" if last + 1 == epochs else f"epochs {last + 1} to {epochs} come"
+        return f"{settings}: {rest} after the last inner validation, so that no checkpoint of them is chosen"
+    return None
 
 
 def make_wandb_logger(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> PrivateWandbLogger:

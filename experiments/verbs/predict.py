@@ -64,7 +64,10 @@ class PredictConfig:
     cohort: str | None = setting(None, help="cohort folder whose consent.csv must allow inference for this person")
     subject: str = setting("", help="whose video it is, as subjects.csv calls them; empty: as clips.csv says")
     trusted_key: str | None = setting(None, help="of a bundle: fingerprint of the releaser's key, as they told it")
-    face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
+    face_landmarker: str | None = setting(
+        None,
+        help="file of MediaPipe's model, face_landmarker.task; null: $FER_ID_FACE_LANDMARKER, else fetched once (4 MB)",
+    )
 
     def clashes(self) -> Iterator[Clash]:
         """Yield the clashes of no model or two, and of keys without the key that they belong to."""
@@ -91,6 +94,7 @@ def predict(config: PredictConfig) -> str:
     from experiments.training.video_model import open_bundle, open_run
     from fer_id.consent.keys import keys_home
     from fer_id.files import atomic_folder
+    from fer_id.preprocessing.landmarker_file import find_bundle
     from fer_id.video.output import ERASURE, RECORD, notes, sentences, write_outputs
 
     video, out, permitted, consent = Path(config.video), Path(config.out), None, UNCHECKED
@@ -98,6 +102,7 @@ def predict(config: PredictConfig) -> str:
         permitted = permit(Path(config.cohort), video, config.subject, keys_home(), date.today())
         until = f" until {permitted.until}" if permitted.until else ""
         consent = f"Consent to inference of {permitted.subject} holds{until}, checked on {date.today()}."
+    landmarker = find_bundle(config.face_landmarker)  # before anything is loaded, since it may have to be fetched
     if config.bundle:
         opened = open_bundle(config.bundle, config.trusted_key, config.fps)
     else:
@@ -105,7 +110,7 @@ def predict(config: PredictConfig) -> str:
     if permitted is not None and permitted.provenance != "synthetic":
         _require_fit(opened, permitted)
     with atomic_folder(out, replaces=RECORD if config.overwrite else None) as draft:
-        timeline = _timeline(config, video, opened, permitted)
+        timeline = _timeline(config, video, opened, permitted, landmarker)
         write_outputs(timeline, draft, out, consent)
         if permitted is not None:  # before the folder can be opened
             facts = {"subject": permitted.subject, "video": permitted.video}
@@ -127,11 +132,12 @@ def _require_fit(opened: Opened, permitted: Permitted) -> None:
             raise ConfigError(f"the bundle is not for use with this person: {unfit}")
 
 
-def _timeline(config: PredictConfig, path: Path, opened: Opened, permitted: Permitted | None) -> Timeline:
-    """Run the model on the video and return the timeline."""
+def _timeline(
+    config: PredictConfig, path: Path, opened: Opened, permitted: Permitted | None, landmarker: Path
+) -> Timeline:
+    """Run the model on the video, whose face the file ``landmarker`` finds; return the timeline."""
     from data_modules.videos import CONFIDENCE
     from fer_id.preprocessing.face_marks import Mark
-    from fer_id.preprocessing.landmarker_file import find_bundle
     from fer_id.preprocessing.landmarks import FaceLandmarker
     from fer_id.preprocessing.tracking import MOST_FACES
     from fer_id.video.inference import open_video, predict_windows
@@ -144,14 +150,11 @@ def _timeline(config: PredictConfig, path: Path, opened: Opened, permitted: Perm
             f"stride={stride}: a window has {watcher.frames} frames; those between two windows would not be looked at"
         )
     video = open_video(path)
-    bundle = find_bundle(config.face_landmarker)
     marks = [Mark(*place, row=f"face={config.face}") for place in parse_marks(config.face) or ()]
     if not marks and permitted is not None:
         marks = list(permitted.marks)
-    with FaceLandmarker(bundle, max_faces=MOST_FACES, confidence=CONFIDENCE) as landmarker:
-        watched = predict_windows(
-            video, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s, marks=marks
-        )
+    with FaceLandmarker(landmarker, max_faces=MOST_FACES, confidence=CONFIDENCE) as detector:
+        watched = predict_windows(video, watcher, detector, stride=stride, reacquire_s=config.reacquire_s, marks=marks)
     settings = {
         "fps": watcher.fps,
         "window": watcher.frames,

@@ -17,7 +17,7 @@ from experiments.training.job import describe_job
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, open_data, open_sources
-from experiments.training.trainer import make_wandb_logger, quiet, rank
+from experiments.training.trainer import make_wandb_logger, quiet, rank, validation_note
 from experiments.training.training import FOLD, SINGLE, finish, require_parts, train_along, train_one
 from fer_id.progress import say
 from fer_id.reporting.page import duration
@@ -40,6 +40,8 @@ def train(config: TrainConfig) -> str | None:
         say(f"{path} is finished already; remove it or choose another name= to train again")
         return _outcome(run)
     data = open_data(config, None)
+    if note := validation_note(config.trainer):
+        say(note)
     if config.protocol.name in ("kfold", "loso"):
         return _outcome(_cross_validate(config, path, data))
     require_parts(config, data, data.fold)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fer_id.loggers.disclosure import FEW, SPLITS, Rules, disclosed, few_of_split, public_figures, result_numbers
-from fer_id.objectives import lower_is_better
 from fer_id.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -30,19 +29,10 @@ Upload = dict[str, str]
 """``key``, ``clip_id`` and ``subject_id`` of a picture of a real face that was sent."""
 
 
-def best_row(curve: pd.DataFrame, monitor: str) -> dict[str, float]:
-    """Return the row of the best epoch, the first of equal ones as in its checkpoint; empty without a validation."""
-    values = curve[monitor].dropna() if monitor in curve else pd.Series(dtype=float)
-    if values.empty:
-        return {}
-    place = int(values.argmin() if lower_is_better(monitor) else values.argmax())
-    row = curve.loc[values.index[[place]]].iloc[0]
-    return {str(name): float(value) for name, value in row.dropna().items()}
-
-
 def best_epoch_summary(rows: Sequence[Mapping[str, float]], hidden: Mapping[str, str]) -> dict[str, float]:
     """Return the inner validation of the best epoch, for a summary that otherwise holds the last epoch. ``rows`` are
-    :func:`best_row` of a training, or of each fold (then the mean is taken); empty ones are left out."""
+    :func:`~fer_id.objectives.best_row` of a training, or of each fold (then the mean is taken); empty ones are left
+    out."""
     table = pd.DataFrame([row for row in rows if row])
     if table.empty:
         return {}

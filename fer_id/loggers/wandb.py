@@ -18,6 +18,7 @@ from fer_id.loggers.disclosure import FEW, Rules, few_validated, public
 from fer_id.loggers.guard import GuardedRun, guard_globals
 from fer_id.loggers.run_logger import EpochRows, Row
 from fer_id.loggers.wandb_session import Details, close_session, harmless, open_session
+from fer_id.objectives import best_row
 from fer_id.progress import say
 from fer_id.runs.configs import Config
 from fer_id.runs.job import Job
@@ -138,7 +139,7 @@ class PrivateWandbLogger(EpochRows, WandbLogger):
             if (run := self._open()) is not None:
                 run.log({**self.rules.numbers(row), **self._media})
                 self._media = {}
-                run.summary.update(self._best([results.best_row(pd.DataFrame(self._rows), self.monitor)]))
+                run.summary.update(self._best([best_row(pd.DataFrame(self._rows), self.monitor)]))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -177,9 +178,7 @@ class PrivateWandbLogger(EpochRows, WandbLogger):
             if folds and (run := self._open()) is not None:
                 for row in results.mean_curve(folds):
                     run.log(row)
-                run.summary.update(
-                    self._best([results.best_row(fold.learning_curve(), self.monitor) for fold in folds])
-                )
+                run.summary.update(self._best([best_row(fold.learning_curve(), self.monitor) for fold in folds]))
 
     def _best(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
         return self.rules.numbers(results.best_epoch_summary(rows, self.rules.hidden))

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from fer_id.errors import CheckpointError, ConfigError, Problems
 from fer_id.models.checkpoint import is_finite, read_tensors, usable
-from fer_id.models.config import TIMM
+from fer_id.models.config import TIMM, suggestion
 from fer_id.models.encoders import HALVES, Encoder
 from fer_id.progress import say, track
 from fer_id.types import CROP
@@ -231,7 +231,7 @@ def survey(pattern: str) -> Iterator[Backbone]:
     """Try every timm model whose name matches a pattern with ``*``, on the meta device; ConfigError where none does."""
     names = timm.list_models(pattern)
     if not names:
-        raise ConfigError(f"{TIMM}{pattern}: timm has no model of such a name")
+        raise ConfigError(f"{TIMM}{pattern}: timm has no model of such a name{suggestion(pattern, 'nearest: ')}")
     for name in track(names, "timm at 64x64"):
         family = model_entrypoint(name).__module__.rpartition(".")[2]
         try:
@@ -240,14 +240,22 @@ def survey(pattern: str) -> Iterator[Backbone]:
             yield Backbone(name, family, None, str(refusal).partition(" images (")[2].removesuffix("); choose another"))
 
 
+def backbone_rows(backbones: Iterable[Backbone]) -> Iterator[list[str]]:
+    """Yield a row for each backbone: name, last map, and the reason why it cannot be built."""
+    for name, _, side, reason in backbones:
+        yield [f"{TIMM}{name}", "" if side is None else _map_words(side), reason.replace("|", "/")]
+
+
+def _map_words(side: int) -> str:
+    return f"{side}x{side}{' (coarse)' if side < MAP else ''}" if side else "tokens"
+
+
 def family_rows(backbones: Iterable[Backbone]) -> Iterator[list[str]]:
     """Yield a row for each family, by name: number that can be built, last maps, and the others with their reasons."""
     families = groupby(sorted(backbones, key=attrgetter("family")), attrgetter("family"))
     for family, members in ((family, list(members)) for family, members in families):
         sides = [member.side for member in members if member.side is not None]
-        maps = [
-            f"{side}x{side}" + (" (coarse)" if side < MAP else "") if side else "tokens" for side in sorted({*sides})
-        ]
+        maps = map(_map_words, sorted({*sides}))
         refused: dict[str, list[str]] = {}
         for member in members:
             if member.side is None:

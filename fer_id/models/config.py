@@ -39,6 +39,7 @@ CONV_SETTINGS = ("widths", "convs", "residual")
 LARGEST_WIDTH = 16_384
 """Maximum number of channels or units of a layer: a larger number is a typing error that no memory could hold."""
 
+MOST_MATCHES = 5  # names in a message
 TRANSFORMER_HEADS = 4  # attention heads of the ``transformer`` head; ``hidden`` must be a multiple of it
 
 
@@ -170,17 +171,29 @@ def _timm_problems(name: str) -> list[str]:
     import timm  # takes seconds, and most configs name no timm encoder
 
     architecture, _, tag = name.partition(".")
+    if "*" in name and (matches := timm.list_models(name)):
+        some = ", ".join(f"{TIMM}{match}" for match in matches[:MOST_MATCHES])
+        more = f"; `fer-id models 'model={TIMM}{name}'` lists all {len(matches)}" if len(matches) > MOST_MATCHES else ""
+        return [f"model.encoder: {TIMM}{name} is a pattern, expected one name; choose one of {some}{more}"]
     if not timm.is_model(architecture):
-        close = nearest(architecture, timm.list_models())
-        meant = f" (did you mean one of {', '.join(TIMM + c for c in close)}?)" if close else ""
-        return [f"model.encoder: timm has no model {name!r}{meant}; timm.list_models() names all it has"]
+        return [f"model.encoder: timm has no model {name!r}{suggestion(architecture, 'did you mean one of ', '?')}"]
     published = timm.list_pretrained(f"{architecture}.*")
     if tag and name not in published:
         return [f"model.encoder: timm has no weights {name!r}; known: {', '.join(published) or 'none'}"]
     return []
 
 
-def nearest(name: str, known: Sequence[str], most: int = 5) -> list[str]:
+def suggestion(name: str, before: str, after: str = "") -> str:
+    """Return the end of a message on a name or pattern that timm does not have: the nearest names, if any, between
+    ``before`` and ``after``, and the command that lists names."""
+    import timm
+
+    close = ", ".join(TIMM + other for other in nearest(name.replace("*", ""), timm.list_models()))
+    meant = f" ({before}{close}{after})" if close else ""
+    return f"{meant}; `fer-id models 'model={TIMM}*NAME*'` lists those with NAME in them"
+
+
+def nearest(name: str, known: Sequence[str], most: int = MOST_MATCHES) -> list[str]:
     """Return the names most similar to ``name``, most similar first, the shortest first among equally similar ones."""
     name = re.sub(r"[\s-]", "_", name.strip().casefold())
     likeness = {other: SequenceMatcher(None, other, name).ratio() for other in get_close_matches(name, known, n=50)}

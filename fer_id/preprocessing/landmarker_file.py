@@ -67,7 +67,10 @@ def _checked(path: Path, origin: str) -> Path:
 
 def _download(url: str, place: Path) -> bytes:
     """Download the bundle; ConfigError for no network, a server error, or other content (a login page, for example)."""
-    by_hand = f"Download {BUNDLE_URL} elsewhere and put it at {place}, or set {BUNDLE_VARIABLE} to where it lies"
+    by_hand = (
+        f"Where there is a network: curl --create-dirs -o {place} {BUNDLE_URL}. Or copy the file here and name it: "
+        f"face_landmarker=FILE of predict, data.face_landmarker=FILE of prepare, or {BUNDLE_VARIABLE}=FILE"
+    )
     say(f"fetching MediaPipe's face models (4 MB) from {url}")
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # a fixed https address

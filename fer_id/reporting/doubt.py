@@ -12,16 +12,18 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from fer_id.evaluation.evaluate import subjects_are_people
 from fer_id.files import atomic_write_bytes
 from fer_id.reporting import style
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import write_page
-from fer_id.reporting.words import counted, listed, percent
+from fer_id.reporting.words import counted, listed, percent, units
 from fer_id.runs.metrics import Conformal, Metrics, Review, Uncertainty
 from fer_id.runs.records import Interval
 from fer_id.runs.run_dir import RunDir
 
 FOLDER = "uncertainty"
+NAMES = {"aleatoric": "ambiguous (aleatoric)", "epistemic": "unlike anything seen (epistemic)"}
 _MOST_SHOWN = 12  # clips of each list
 
 
@@ -29,7 +31,7 @@ def sentences(metrics: Metrics, *, people: bool) -> list[str]:
     """Return all sentences; empty for the metrics of an older version. ``people``: whether a subject is a person."""
     lines: list[str] = []
     if metrics.review:
-        lines += _review(metrics.review, metrics.reasons)
+        lines += _review(metrics.review, metrics.reasons, people=people)
     if metrics.conformal:
         lines += _conformal(metrics.conformal, metrics.reasons, people=people)
     if metrics.uncertainty:
@@ -37,12 +39,12 @@ def sentences(metrics: Metrics, *, people: bool) -> list[str]:
     return lines
 
 
-def _review(review: Review, reasons: Mapping[str, str]) -> list[str]:
+def _review(review: Review, reasons: Mapping[str, str], *, people: bool) -> list[str]:
     lines = []
     if review.flagged is not None:
         first = (
             "A clip goes to a person where the model is less sure than a threshold, chosen without the test clips so "
-            f"that at most {percent(review.risk, 0)} of the answers are wrong (95\u202f% bound over subjects): "
+            f"that at most {percent(review.risk, 0)} of the answers are wrong (95\u202f% bound over {units(people)}): "
             f"{percent(review.flagged)} of the test clips are flagged"
         )
         if review.risk_answered is not None:
@@ -63,7 +65,7 @@ def _extent(interval: Interval | None) -> str:
 
 
 def _conformal(sets: Conformal, reasons: Mapping[str, str], *, people: bool) -> list[str]:
-    unit = "children" if people else "subjects"
+    unit = "children" if people else "pictures"
     level = percent(sets.level, 0)
     if sets.coverage is None:
         why = reasons.get("conformal.coverage", "not computed")
@@ -85,7 +87,7 @@ def uncertainty_sentences(scores: Uncertainty) -> list[str]:
     """Return a sentence on ``uncertainty`` of ``metrics.json``, or on the scores before they are written there."""
     limits = {name: f" ({each.low:.2f} to {each.high:.2f})" for name, each in scores.intervals.items() if each}
     known = {name: value for name, value in scores.auroc_error.items() if value is not None}
-    aurocs = ", ".join(f"{name} {value:.2f}{limits.get(name, '')}" for name, value in known.items())
+    aurocs = ", ".join(f"{NAMES.get(name, name)} {value:.2f}{limits.get(name, '')}" for name, value in known.items())
     errors = f" How well each tells wrong answers from right ones (AUROC, 0.5 is chance): {aurocs}." if aurocs else ""
     return [
         f"Two kinds of doubt ({scores.method}, {scores.members} members): ambiguous, on average "
@@ -99,6 +101,7 @@ def write_uncertainty(run: RunDir, table: pd.DataFrame, scores: Uncertainty, pro
     ``table`` and ``scores`` come from :mod:`fer_id.evaluation.confidence.uncertainty`.
     """
     folder = run.path / FOLDER
+    people = subjects_are_people(run.metrics(), run.job().store)
     atomic_write_bytes(folder / "uncertainty.parquet", table.to_parquet(index=False))
     scores.write(folder / "uncertainty.json")
     measures = {"Most unlike anything seen": "epistemic", "Most ambiguous": "aleatoric"}
@@ -108,6 +111,9 @@ def write_uncertainty(run: RunDir, table: pd.DataFrame, scores: Uncertainty, pro
         title=run_name(run),
         provenance=provenance,
         found=scores,
+        names=NAMES,
+        people=people,
+        units=units(people),
         sentences=uncertainty_sentences(scores),
         picture=style.embedded({"doubt": doubt_figure(table, provenance)})["doubt"],
         lists={heading: _most(table, measure) for heading, measure in measures.items()},

@@ -10,9 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from fer_id.evaluation.evaluate import subjects_are_people
 from fer_id.explain.regions import OUTSIDE, REGIONS
 from fer_id.explain.verdicts import DECISIVE, RANDOM_WEIGHTS
-from fer_id.reporting import style
+from fer_id.reporting import style, words
 from fer_id.reporting.gallery import Shown, png
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
@@ -102,6 +103,8 @@ def write_explanation(run: RunDir, report: Mapping[str, Any], gallery: Sequence[
     """Write the page and its figures, readable by their owner only since they may show people."""
     page = run.path / "explain" / "index.html"
     page.touch(mode=0o600)
+    people = subjects_are_people(run.metrics(), run.job().store)
+    units = words.units(people)
     strips: dict[str, list[tuple[Shown, str]]] = {}
     for clip in gallery:
         strips.setdefault(clip.kind, []).append((clip, data_uri(png(clip.picture), "image/png")))
@@ -113,6 +116,9 @@ def write_explanation(run: RunDir, report: Mapping[str, Any], gallery: Sequence[
         title=run_name(run),
         provenance=report["provenance"],
         said=report,
+        of=f"{counted(report['n_clips'], 'test clip')} of {counted(report['n_subjects'], units[:-1])}",
+        people=people,
+        units=units,
         regions=REGIONS,
         sentences=sentences(report),
         mark=mark(report),
@@ -205,12 +211,14 @@ def classes_figure(report: Mapping[str, Any]) -> Figure | None:
                 corner = (column - 0.46, row - 0.44)
                 axes.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=style.INK, linewidth=1.2))
     axes.set_xticks(range(len(REGIONS)), REGIONS, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(classes)), list(classes))
+    axes.set_yticks(range(len(classes)), [f"{name}  ({result['n_clips']:,})" for name, result in classes.items()])
     style.bare(axes)
     bar = figure.colorbar(image, ax=axes, shrink=0.9, ticks=[-2, -1, 0, 1, 2])
     bar.ax.set_yticklabels(["≤ ¼", "½", "1", "2", "≥ 4"])
     bar.outline.set_visible(False)
-    axes.set_xlabel("attribution relative to area; framed: where FACS expects the emotion to show")
+    axes.set_xlabel(
+        "attribution relative to area; in brackets: number of clips; framed: where FACS expects the emotion to show"
+    )
     return figure
 
 
@@ -262,6 +270,6 @@ def curves_figure(report: Mapping[str, Any]) -> Figure | None:
 def _figure(report: Mapping[str, Any], width: float, height: float, title: str) -> Figure:
     """Return an empty figure, marked where the maps failed a check, so that it cannot be shown without the warning."""
     figure = style.new_figure(width, height + 0.1, title, report["provenance"])
-    if words := mark(report):
-        figure.text(0.5, 0.995, words, ha="center", va="top", fontsize=8, color=style.VERMILION, fontweight="bold")
+    if warning := mark(report):
+        figure.text(0.5, 0.995, warning, ha="center", va="top", fontsize=8, color=style.VERMILION, fontweight="bold")
     return figure

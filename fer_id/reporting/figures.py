@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from fer_id.evaluation.confidence.calibration import Reliability
 from fer_id.evaluation.confidence.selective import RISKS, RiskCoverage
-from fer_id.objectives import lower_is_better
+from fer_id.objectives import best_row
 from fer_id.reporting import style
 from fer_id.reporting.words import CEILING, baselines, error_pattern, percent
 from fer_id.runs.metrics import Metrics, Review
@@ -75,10 +76,11 @@ def per_class(metrics: Metrics, human: Mapping[str, float | None] | None = None)
             axes.barh(position + 0.24, rows[name].f1 or 0.0, height=0.13, color=style.VERMILION)
             if interval := metrics.interval(f"per_class.{name}.recall"):
                 style.draw_extent(axes, interval.low, interval.high, position - 0.1, color=style.INK, linewidth=1.4)
-            # The patch keeps the number legible over the interval; on a short bar it would lengthen the bar.
-            patch = {"facecolor": style.SKY, "edgecolor": "none", "pad": 1.0} if recall > _ROOM_FOR_TEXT else None
-            text = percent(recall, 0)
-            axes.text(0.012, position - 0.1, text, va="center", fontsize=8, fontweight="bold", bbox=patch)
+            # The outline keeps the number legible over the interval and the end of a short bar.
+            ground = style.SKY if recall > _ROOM_FOR_TEXT else style.PAPER
+            outline = [withStroke(linewidth=3, foreground=ground)]
+            place = (0.012, position - 0.1)
+            axes.text(*place, percent(recall, 0), va="center", fontsize=8, fontweight="bold", path_effects=outline)
         if (person := people.get(name)) is not None:
             axes.plot([person] * 2, [position - 0.42, position + 0.36], color=style.GREEN, linewidth=2)
         notes.text(0.0, position, error_pattern(metrics, name), va="center", fontsize=8, color=style.INK)
@@ -184,9 +186,10 @@ def fold_curves(curves: Sequence[pd.DataFrame], provenance: str) -> Figure | Non
         return None
     figure, axes = style.one_panel(8.6, 3.1, f"Training of {len(scores)} folds", provenance)
     for score in scores:
-        axes.plot(score.index, score, color=style.SKY, linewidth=0.9, alpha=0.8)
+        axes.plot(score.index, score, color=style.SKY, linewidth=0.9, alpha=0.8, marker=style.marker(score))
     median = pd.concat(scores, axis=1).median(axis=1)
-    axes.plot(median.index, median, color=style.INK, label="median of the folds still training")
+    label = "median of the folds still training"
+    axes.plot(median.index, median, color=style.INK, marker=style.marker(median), label=label)
     axes.set_ylabel("macro-F1, inner validation")
     style.epoch_axis(axes)
     axes.legend()
@@ -194,11 +197,11 @@ def fold_curves(curves: Sequence[pd.DataFrame], provenance: str) -> Figure | Non
 
 
 def by_epoch(curve: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per epoch: the mean of the values logged in it."""
+    """Return one row per epoch, counted from 1 (in ``metrics.jsonl`` from 0): the mean of the values logged in it."""
     if "epoch" not in curve:
         return pd.DataFrame()
     numbers: pd.DataFrame = curve.apply(pd.to_numeric, errors="coerce").dropna(subset=["epoch"])
-    return numbers.groupby("epoch").mean().dropna(axis="columns", how="all")
+    return numbers.groupby(numbers["epoch"] + 1).mean().drop(columns="epoch").dropna(axis="columns", how="all")
 
 
 def curves_by_epoch(tables: Sequence[pd.DataFrame], column: str) -> list[pd.Series]:
@@ -209,12 +212,9 @@ def curves_by_epoch(tables: Sequence[pd.DataFrame], column: str) -> list[pd.Seri
 
 def _mark_best(axes: Axes, epochs: pd.DataFrame, monitor: str) -> None:
     """Mark the epoch of the best checkpoint: the first with the lowest loss, or else with the highest score."""
-    if monitor not in epochs:  # a column without a number was dropped
-        return
-    scores = epochs[monitor]
-    best = float(epochs.index[int(scores.argmin() if lower_is_better(monitor) else scores.argmax())])
-    label = f"{_MONITOR_NAMES.get(monitor, monitor)}: epoch {best:.0f}"
-    axes.axvline(best, color=style.VERMILION, linewidth=0.9, linestyle=style.DASHED, label=label)
+    if best := best_row(epochs.reset_index(), monitor):
+        label = f"{_MONITOR_NAMES.get(monitor, monitor)}: epoch {best['epoch']:.0f}"
+        axes.axvline(best["epoch"], color=style.VERMILION, linewidth=0.9, linestyle=style.DASHED, label=label)
 
 
 @style.styled()
@@ -245,7 +245,7 @@ def subject_accuracy(metrics: Metrics, ceiling: float | None = None) -> Figure |
         axes.set_xticks([])
     axes.set_xlabel("subjects, from the one served worst (dot size: number of clips)")
     axes.set_ylabel("share right")
-    axes.legend(loc="lower right", ncols=2)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)  # above: dots may lie at any height
     return figure
 
 

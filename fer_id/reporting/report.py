@@ -17,6 +17,7 @@ from fer_id.evaluation.metrics import confidences
 from fer_id.evaluation.predictions import check_predictions, judged_clips
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import LabelSpace
+from fer_id.models.config import OWN_MODULE
 from fer_id.objectives import MONITOR
 from fer_id.reporting import doubt, figures, group_figures, words
 from fer_id.reporting.audit import Findings, read_audit, reasons_words
@@ -134,6 +135,7 @@ def write_run_report(run: RunDir, metrics: Metrics, job: Job, pictures: Mapping[
         title=run_name(run),
         metrics=metrics,
         job=job,
+        made_of=_made_of(run, job),
         people=people,
         words=words,
         key_numbers=KEY_NUMBERS,
@@ -150,6 +152,21 @@ def write_run_report(run: RunDir, metrics: Metrics, job: Job, pictures: Mapping[
         left_out=_left_out(run, job.dropped, audit),
         config=yaml.safe_dump(run.config(), sort_keys=False, allow_unicode=True),
     )
+
+
+def _made_of(run: RunDir, job: Job) -> list[str]:
+    """Return encoder, head, number of parameters and precision of a run, those that are recorded."""
+    model = run.config().get("model") or {}
+    encoder, head, landmarks = model.get("encoder"), model.get("head"), model.get("landmarks")
+    parts = {
+        "a module that fer_id did not build": encoder == OWN_MODULE,
+        f"encoder {encoder}": encoder and encoder != OWN_MODULE,
+        f"head {head}": head and encoder != OWN_MODULE,
+        f"landmark stream of {landmarks}": landmarks,
+        words.counted(job.cost.parameters or 0, "parameter"): job.cost.parameters,
+        f"precision {job.precision}{f', {job.memory_format}' if job.memory_format else ''}": job.precision,
+    }
+    return [part for part, recorded in parts.items() if recorded]
 
 
 def _left_out(run: RunDir, dropped: dict[str, int], audit: Findings) -> list[str]:

@@ -6,6 +6,7 @@ Figures are made without pyplot, so no figure stays in memory and no display is 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -127,11 +128,18 @@ def draw_extent(axes: Axes, low: float | None, high: float | None, place: float,
 
 
 def svg(figure: Figure) -> bytes:
-    """Return a figure as SVG: the same bytes for the same content."""
+    """Return a figure as SVG: the same bytes for the same content.
+
+    matplotlib's ids of clips, markers and hatches are hashes of unrounded coordinates, whose last digits may depend on
+    the order in which the layout is solved; they are replaced by numbers.
+    """
     buffer = io.BytesIO()
     with styled():
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    ids = dict.fromkeys(re.findall(rb'id="([pmh][0-9a-f]{10})"', content))
+    numbers = {name: b"%c%d" % (name[:1], number) for number, name in enumerate(ids)}
+    return re.sub(rb"\b[pmh][0-9a-f]{10}\b", lambda match: numbers.get(match[0], match[0]), content)
 
 
 def embedded(drawn: Mapping[str, Figure | None]) -> dict[str, str]:

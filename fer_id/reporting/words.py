@@ -84,6 +84,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def units(people: bool) -> str:
+    """Name the units of the statistics: subjects, or image groups in a benchmark of pictures."""
+    return "subjects" if people else "image groups"
+
+
 def interval_words(metrics: Metrics, name: str, digits: int = 1) -> str:
     """Return an interval as ``66.7 to 69.8 %``, or the reason why there is none."""
     return extent(metrics.interval(name), metrics.reasons.get(f"intervals.{name}"), digits)
@@ -106,17 +111,18 @@ def within(interval: Interval | None) -> str:
     return f"95\u202f% {extent(interval, None)}" if interval else "no interval"
 
 
-def too_few(subjects: int, tests: int) -> str | None:
+def too_few(subjects: int, tests: int, of: str = "subjects") -> str | None:
     """Return a sentence where the smallest corrected p-value of so few subjects is not significant; else None.
 
-    With S subjects, 2 of 2^S sign flips are as extreme as the clearest difference.
+    ``of`` names them (:func:`units`). With S subjects, 2 of 2^S sign flips are as extreme as the clearest difference.
     """
     smallest = tests * 2.0 ** (1 - subjects)
     if smallest < ALPHA:
         return None
+    corrected = f"corrected for {tests:,} tests, " if tests > 1 else ""
     return (
-        f"With {counted(subjects, 'subject')} no difference can be shown, however clear: corrected for "
-        f"{counted(tests, 'test')}, p is at least {min(1.0, smallest):.2f}."
+        f"With {counted(subjects, of[:-1])} no difference can be shown, however clear: {corrected}p is at least "
+        f"{min(1.0, smallest):.2f}."
     )
 
 
@@ -141,7 +147,7 @@ def calibration_note(calibration: Calibration) -> str:
     if (excess := calibration.overconfidence) is not None:
         note += f". On average {'too sure' if excess > 0 else 'not sure enough'} by {abs(100 * excess):.1f} points"
         if interval := calibration.intervals.get("overconfidence"):
-            note += f" (confidence less accuracy {100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+            note += f" (confidence less accuracy {signed_extent(interval.low, interval.high)})"
     return note
 
 

@@ -15,7 +15,7 @@ from data_modules.dataset import Collate, batch_bytes
 from experiments.interrupts import MachineError, interruptible
 from fer_id.errors import ConfigError
 from fer_id.evaluation.config import ProtocolConfig
-from fer_id.shared_memory import SharedMemory, amount
+from fer_id.shared_memory import SharedMemory
 
 Make = Callable[..., FerDataModule]
 
@@ -42,18 +42,18 @@ def test_batch_bytes_are_the_size_of_the_batch(opened: Make) -> None:
 def test_a_batch_that_does_not_fit_is_refused_before_anything_is_trained(
     opened: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free: float, outcome: str
 ) -> None:
-    memory = SharedMemory(int(free * batch_bytes(4, 3)), 64_000_000)
+    memory = SharedMemory(int(free * batch_bytes(4, 3)), 2**26)
     monkeypatch.setattr("data_modules.base.shared_memory", lambda: memory)
     opened(0).require_shared_memory()
     data = opened(2)
     if outcome == "refused":
-        with pytest.raises(ConfigError, match=r"/dev/shm\) has 139 kB free of 64 MB, and a batch takes 154 kB: .*"):
+        with pytest.raises(ConfigError, match=r"/dev/shm\) has 135 kB free of 64 MB, and a batch takes 150 kB: .*"):
             data.require_shared_memory()
         with pytest.raises(ConfigError, match=r"data\.num_workers=2: shared memory .* or say data\.num_workers=0"):
             data.val_dataloader()
         return
     data.require_shared_memory()
-    assert ("may need 616 kB" in capsys.readouterr().err) is (outcome == "warned")
+    assert ("may need 602 kB" in capsys.readouterr().err) is (outcome == "warned")
 
 
 def test_a_process_that_cannot_hand_over_a_batch_ends_the_loading(
@@ -80,10 +80,3 @@ def test_a_process_that_hangs_ends_the_loading(opened: Make, monkeypatch: pytest
     monkeypatch.setattr(Collate, "__call__", lambda self, items: time.sleep(30))
     with pytest.raises(MachineError, match="timed out after 1 seconds"), interruptible():
         next(iter(opened(1).train_dataloader()))
-
-
-@pytest.mark.parametrize(
-    ("size", "words"), [(999, "999 bytes"), (64_000, "64 kB"), (8_100_000, "8.1 MB"), (2e9, "2.0 GB")]
-)
-def test_bytes_in_words(size: float, words: str) -> None:
-    assert amount(size) == words

@@ -147,6 +147,33 @@ def test_models_prints_a_table(capsys: Capture) -> None:
     assert all(f"| {name} |" in output for name in PAPER)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        (["model=cnn_lstm", "model.head=gru"], "| cnn_lstm | conv4 | gru |"),
+        (["model=timm:resnet18", "model.head=gru"], "| timm:resnet18 | timm:resnet18 | gru |"),
+        (["model=timm:resnet18*"], "| timm:resnet18d | 4x4 |"),
+    ],
+)
+def test_models_takes_the_keys_of_a_training_and_patterns(arguments: list[str], output: str, capsys: Capture) -> None:
+    assert main(["models", "frames=2", *arguments]) == DONE
+    assert output in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["model=timm:resnet-19*"], ["(nearest: timm:resnet1", "`fer-id models 'model=timm:*NAME*'` lists"]),
+        (["model.hed=gru"], ["model.hed=gru", "did you mean model.head?"]),
+        (["frams=2"], ["frams=2: unknown key", "frames"]),
+        (["model=timm:resnet18*", "model.head=gru"], ["a pattern with * stands alone"]),
+    ],
+)
+def test_models_names_what_would_do(arguments: list[str], parts: list[str], capsys: Capture) -> None:
+    message = refusal(capsys, ["models", *arguments])
+    assert [part for part in parts if part not in message] == []
+
+
 def test_inspect_counts_a_store(tiny_store: Callable[..., Path], capsys: Capture) -> None:
     store = tiny_store(subjects=3, clips=2, length=3)
     assert main(["inspect", str(store)]) == DONE

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from fer_id.loggers.disclosure import FEW, few_validated
-from fer_id.loggers.results import best_epoch_summary, best_row, mean_curve
+from fer_id.loggers.results import best_epoch_summary, mean_curve
 from fer_id.loggers.run_logger import Row, RunLogger
 from fer_id.loggers.wandb import PrivateWandbLogger
+from fer_id.objectives import best_row
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 

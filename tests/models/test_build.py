@@ -49,6 +49,15 @@ def test_all_problems_are_listed_together() -> None:
         (ModelConfig(encoder="timm:resnet18.nonsense"), "resnet18.a1_in1k"),
         (ModelConfig(encoder="timm:hf-hub:somebody/model"), "timm has no model 'hf-hub:somebody/model'"),
         (ModelConfig(encoder="timm:"), "timm has no model ''"),
+        (
+            ModelConfig(encoder="timm:nowhere", head="mean"),
+            "; `fer-id models 'model=timm:*NAME*'` lists",
+        ),
+        (
+            ModelConfig(encoder="timm:resnet18*"),
+            "expected one name; choose one of timm:resnet18, timm:resnet18d",
+        ),
+        (ModelConfig(encoder="timm:resnet*"), "`fer-id models 'model=timm:resnet*'` lists all"),
         (ModelConfig(encoder="timm:RESNET18"), "(did you mean one of timm:resnet18,"),
         (ModelConfig(encoder="timm:efficientnet-b0"), "(did you mean one of timm:efficientnet_b0,"),
         (ModelConfig(widths=[8, 8]), "expected 4 positive integers for conv4"),

@@ -85,7 +85,8 @@ def test_a_failed_download_says_where_to_put_the_file(answer, words, monkeypatch
     with pytest.raises(ConfigError, match=words) as caught:
         find_bundle()
     assert str(cache_path()) in str(caught.value)
-    assert BUNDLE_VARIABLE in str(caught.value)
+    assert f"curl --create-dirs -o {cache_path()} {BUNDLE_URL}" in str(caught.value)
+    assert all(f"{name}=FILE" in str(caught.value) for name in (BUNDLE_VARIABLE, "face_landmarker"))
     assert not cache_path().exists()
 
 

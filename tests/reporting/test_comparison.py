@@ -70,6 +70,37 @@ def test_every_run_is_tested_against_the_first_and_the_tests_are_corrected_for_t
     assert "8, 0, 0" in page
 
 
+@pytest.mark.parametrize(
+    ("skills", "sentence"),
+    [
+        ([0.5, 0.5], "It is not shown that b is more or less accurate than a (p is not below .05)."),
+        ([0.5, 2.5], "b is shown to be more accurate than a (p below .05)."),
+        ([2.5, 0.5], "b is shown to be less accurate than a (p below .05)."),
+        ([0.5, 0.5, 0.5], "Of 2 runs tested against a, none is shown to be more or less accurate (p below .05, "),
+        ([0.5, 2.5, 0.5], "Of 2 runs tested against a, 1 is shown to be more accurate and none is shown to be less"),
+    ],
+)
+def test_the_tests_are_summed_up_for_any_number_of_runs(make_run, tmp_path, skills, sentence):
+    runs = [make_run(f"study/{name}", skill=skill, subjects=8) for name, skill in zip("abc", skills, strict=False)]
+    assert sentence in compared(runs, tmp_path / "out")[0]
+
+
+@pytest.mark.parametrize(
+    ("numerics", "words"),
+    [
+        ([("bf16", "channels_last"), ("32", None), ("32", None)], "(bf16, channels_last: a; 32: b and c)"),
+        ([("32", "contiguous"), ("32", "contiguous")], None),
+        ([("32", "contiguous"), (None, None)], None),  # of an older run
+    ],
+)
+def test_runs_of_different_numerics_are_named(make_run, tmp_path, numerics, words):
+    runs = [make_run(f"study/{name}") for name, _ in zip("abc", numerics, strict=False)]
+    for run, (precision, memory_format) in zip(runs, numerics, strict=True):
+        run.write_job(run.job().model_copy(update={"precision": precision, "memory_format": memory_format}))
+    page, _ = compared(runs, tmp_path / "out")
+    assert words in page if words else "different numerics" not in page
+
+
 def test_each_child_counts_once_in_an_effect_size(make_run, tmp_path):
     runs = [make_run("study/weak", skill=0.5), make_run("study/strong", skill=2.5, seed=1)]
     row = compared(runs, tmp_path / "out")[1].loc["strong"]

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from matplotlib.text import Text
 from fer_id.evaluation.confidence.calibration import reliability
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.labels import FER7
-from fer_id.reporting import figures
+from fer_id.reporting import figures, style
 from fer_id.reporting.comparison.figures import learning_curves, settings_figure
 from fer_id.reporting.style import svg
 
@@ -44,6 +46,20 @@ def test_figures_leave_nothing_open_and_repeat_byte_for_byte(make_run):
     assert plt.get_fignums() == []
 
 
+def test_a_layout_that_differs_in_the_last_digits_gives_the_same_bytes():
+    pictures = []
+    for shift in (0.0, 1e-13):
+        figure, axes = style.one_panel(4, 3, "a", "real")
+        figure.set_layout_engine("none")
+        axes.set_position((0.1 + shift, 0.1, 0.8, 0.8))
+        axes.plot([0, 1], [0, 1], "o-")
+        pictures.append(svg(figure))
+    assert pictures[0] == pictures[1]
+    ids = re.findall(rb'id="([^"]+)"', pictures[0])
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(rb"url\(#(\w+)\)", pictures[0])) <= set(ids)
+
+
 def test_confusion_matrix_shows_counts_and_row_shares(make_run):
     metrics = make_run().metrics().model_copy(update={"confusion_matrix": [[3, 1, 0, 0, 0]] + [[0] * 5] * 4})
     text = words_of(figures.confusion_matrix(metrics))
@@ -68,23 +84,30 @@ def test_nothing_logged_no_figure():
 @pytest.mark.parametrize(
     ("monitor", "mark"),
     [
-        ("val/macro_f1", "best macro-F1: epoch 1"),
-        ("val/loss", "lowest validation loss: epoch 2"),
-        ("val/accuracy", "val/accuracy: epoch 0"),
+        ("val/macro_f1", "best macro-F1: epoch 2"),
+        ("val/loss", "lowest validation loss: epoch 3"),
+        ("val/accuracy", "val/accuracy: epoch 1"),
         ("train/lr", None),
     ],
 )
 def test_the_epoch_of_the_best_checkpoint_is_marked(monitor, mark):
     scores = {"val/macro_f1": [0.1, 0.5, 0.5], "val/loss": [3.0, 2.0, 1.0], "val/accuracy": [0.9, None, 0.2]}
     text = words_of(figures.training_curves(pd.DataFrame({"epoch": [0, 1, 2]} | scores), "real", monitor))
-    assert mark in text if mark else "epoch 0" not in text
+    assert mark in text if mark else "epoch 1" not in text
 
 
-def test_curves_are_means_over_each_epoch():
+def test_curves_are_means_over_each_epoch_counted_from_one():
     curve = pd.DataFrame(
         {"epoch": [0, 0, 1, None], "train/loss": [1.0, 3.0, None, 9.0], "note": ["x", None, None, None]}
     )
-    assert figures.by_epoch(curve)["train/loss"].dropna().to_dict() == {0: 2.0}
+    assert figures.by_epoch(curve)["train/loss"].dropna().to_dict() == {1: 2.0}
+
+
+def test_curves_of_one_validation_are_points():
+    single = [pd.DataFrame({"epoch": [4], "val/macro_f1": [score]}) for score in (0.2, 0.4)]
+    many = {f"run {number}": [pd.Series([0.5])] for number in range(9)}  # more than there are colours
+    for figure in (figures.fold_curves(single, "real"), learning_curves(many, ["real"])):
+        assert {line.get_marker() for line in figure.axes[0].get_lines()} == {"o"}
 
 
 def test_the_human_ceiling_is_a_line_where_it_is_known(make_run):

@@ -7,6 +7,7 @@ from fer_id.evaluation.metrics import compute_metrics
 from fer_id.files import read_json, write_json
 from fer_id.labels import TARGET
 from fer_id.reporting import words
+from fer_id.reporting.comparison.page import write_comparison
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import duration
 from fer_id.reporting.report import evaluate_run, write_report
@@ -76,6 +77,24 @@ def test_the_report_lists_clips_left_out_and_repeats(make_run):
     assert "kept the repeats in training" in page
 
 
+@pytest.mark.parametrize(
+    ("model", "numerics", "line"),
+    [
+        (
+            {"encoder": "conv4", "head": "gru", "landmarks": 64},
+            {"precision": "bf16", "memory_format": "channels_last"},
+            "encoder conv4 · head gru · landmark stream of 64 · 390,000 parameters · precision bf16, channels_last",
+        ),
+        ({"encoder": "own", "head": "mean"}, {}, "a module that fer_id did not build · 390,000 parameters"),
+        (None, {"precision": "32"}, "390,000 parameters · precision 32"),
+    ],
+)
+def test_the_first_lines_say_what_model_it_is(make_run, model, numerics, line):
+    run = make_run(config={"name": "a", "model": model})
+    run.write_job(run.job().model_copy(update=numerics))
+    assert f"<br>{line}</p>" in page_of(run)
+
+
 def test_incomplete_numbers_are_refused(make_run):
     run = make_run()
     metrics = read_json(run.path / "metrics.json", RunError)
@@ -95,7 +114,7 @@ def test_hostile_names_are_text(make_run):
     assert "script" not in {tag for tag, _ in Page(page_of(run)).tags}
 
 
-def test_a_benchmark_has_no_table_of_subjects(make_run):
+def test_a_benchmark_speaks_of_pictures_and_has_no_table_of_subjects(make_run, tmp_path):
     run = make_run(provenance="real")
     job = run.job()
     run.write_job(job.model_copy(update={"store": job.store.model_copy(update={"shard_by": "split"})}))
@@ -103,6 +122,10 @@ def test_a_benchmark_has_no_table_of_subjects(make_run):
     assert "<h2>Subjects</h2>" not in page
     assert not (run.figures / "subjects.svg").exists()
     assert "interval over image groups" in page
+    text = re.sub(r"\s+", " ", page + write_comparison([run, make_run("study/b")], tmp_path).read_text())
+    assert re.findall(r"(?:new|other) children|intervals over subjects", text) == []
+    assert text.count("the signs of whole image groups flipped") == 2  # in the note, and at the column
+    assert text.count("Intervals describe other pictures like these") == 2
 
 
 def test_a_cross_validation_links_its_folds(make_run):

@@ -122,4 +122,4 @@ def test_calibration_in_words():
     note |= {"overconfidence": -0.021, "intervals": {"ece": {"low": 0.02, "high": 0.09}, "overconfidence": None}}
     assert note_of(note).endswith("0 is best; 95\u202f%: 2.0 to 9.0\u202f%. On average not sure enough by 2.1 points")
     note |= {"overconfidence": 0.03, "intervals": {"overconfidence": {"low": -0.01, "high": 0.07}}}
-    assert note_of(note).endswith("too sure by 3.0 points (confidence less accuracy -1.0 to +7.0)")
+    assert note_of(note).endswith("too sure by 3.0 points (confidence less accuracy −1.0 to +7.0)")

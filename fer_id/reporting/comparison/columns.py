@@ -12,7 +12,7 @@ from fer_id.objectives import OBJECTIVES, lower_is_better
 from fer_id.reporting.comparison import panels
 from fer_id.reporting.comparison.compared_run import Compared
 from fer_id.reporting.comparison.panels import Cell, Column, Group, number_cell, share_cell
-from fer_id.reporting.words import listed, p_words, signed_extent, span, with_sign, worst_classes
+from fer_id.reporting.words import listed, p_words, signed_extent, span, units, with_sign, worst_classes
 
 MOST_SETTINGS = 10
 """Maximum number of differing settings visible at first; further ones are in a hidden group."""
@@ -36,7 +36,7 @@ def table_groups(
     groups = [
         Group("scores", "Scores", _scores(compared, monitor, bounds)),
         Group("settings", "Settings that differ", settings[:first]),
-        Group("paired", f"Beside {reference.name}", _paired() if len(compared) > 1 else []),
+        Group("paired", f"Beside {reference.name}", _paired(units(reference.people)) if len(compared) > 1 else []),
         Group("classes", "Recall by class, %", panels.class_columns(compared, reference.metrics.labels)),
         Group("groups", "Subgroups", panels.gap_columns(compared)),
         Group("cost", "Cost", panels.cost_columns(compared)),
@@ -69,16 +69,17 @@ def _scores(compared: Sequence[Compared], monitor: str, bounds: tuple[float, flo
         Column("AUC, %", _score("auc"), "one class against the rest, mean over the classes"),
         Column("Calibration error, %", _ece, "of the raw probabilities (ECE); 0 is best"),
         Column("Lowest recall, %", _lowest, "of the class recognised least"),
-        *(column for column in _extents() if len({column.cell(run) for run in compared}) > 1),
+        *(column for column in _extents(compared) if len({column.cell(run) for run in compared}) > 1),
     ]
 
 
-def _extents() -> list[Column]:
+def _extents(compared: Sequence[Compared]) -> list[Column]:
     """Return the columns that are mostly equal in all runs, and then listed below the table."""
+    subjects = units(any(run.people for run in compared)).capitalize()
     return [
         Column("Coverage, %", lambda run: share_cell(run.metrics.coverage), "share of clips that have a prediction"),
         Column("Clips", lambda run: number_cell(run.metrics.n_clips), "labelled ones that were tested"),
-        Column("Subjects", lambda run: number_cell(run.metrics.n_subjects), "that were tested"),
+        Column(subjects, lambda run: number_cell(run.metrics.n_subjects), "that were tested"),
     ]
 
 
@@ -96,7 +97,7 @@ def strip_bounds(compared: Sequence[Compared], mark: float | None) -> tuple[floa
 
 def alike(compared: Sequence[Compared]) -> list[str]:
     """Return a sentence on the values that are equal in all runs and so have no column."""
-    cells_of = {column.title: {column.cell(run) for run in compared} for column in _extents()}
+    cells_of = {column.title: {column.cell(run) for run in compared} for column in _extents(compared)}
     same = {title: next(iter(cells)).text for title, cells in cells_of.items() if len(cells) == 1}
     values = [
         f"{title.removesuffix(', %').lower()} {text}{' %' if '%' in title else ''}" for title, text in same.items()
@@ -118,7 +119,9 @@ def _lowest(run: Compared) -> Cell:
     return share_cell(run.metrics.per_class[worst[0]].recall, listed(worst), 0) if worst else Cell()
 
 
-def _paired() -> list[Column]:
+def _paired(subjects: str) -> list[Column]:
+    """Return the columns of the comparison with the reference, over its ``subjects`` as pages name them."""
+
     def effect(cell: Callable[[Effect], Cell]) -> Callable[[Compared], Cell]:
         return lambda run: cell(run.paired.effect) if run.paired else Cell()
 
@@ -130,10 +133,10 @@ def _paired() -> list[Column]:
 
     return [
         Column("Accuracy, points", _difference("accuracy_with_missing"), "clips without a prediction are errors"),
-        Column("Test (Holm)", test, "the signs of whole subjects flipped, corrected for the number of runs"),
-        Column("Better, worse, alike", effect(_subjects), "subjects it serves better or worse than the reference does"),
-        Column("Share better, %", effect(_superiority), "of the subjects; those served alike counted half"),
-        Column("Hedges' g", effect(hedges), "difference of the subjects' accuracies by how far subjects lie apart"),
+        Column("Test (Holm)", test, f"the signs of whole {subjects} flipped, corrected for the number of runs"),
+        Column("Better, worse, alike", effect(_subjects), f"{subjects} it serves better or worse than the reference"),
+        Column("Share better, %", effect(_superiority), f"of the {subjects}; those served alike counted half"),
+        Column("Hedges' g", effect(hedges), f"mean difference in accuracy by how far {subjects} lie apart"),
         Column("Macro-F1, points", _difference("macro_f1"), "clips without a prediction are left out"),
     ]
 

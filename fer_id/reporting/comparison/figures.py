@@ -46,7 +46,8 @@ def learning_curves(
     title = f"Learning curves: {score} on inner validation"
     figure, axes = style.one_panel(10.5, 4.0 if len(means) <= 20 else 5.2, title, " and ".join(provenances))
     for name in others:
-        axes.plot(means[name].index, means[name], color=_GREY, linewidth=0.7, alpha=0.6)
+        line = means[name]
+        axes.plot(line.index, line, color=_GREY, linewidth=0.7, alpha=0.6, marker=style.marker(line), markersize=3)
     for name, colour in reversed(coloured.items()):
         axes.plot(means[name].index, means[name], color=colour, marker=style.marker(means[name]), label=labels[name])
     if reference is not None and reference in means:

@@ -85,6 +85,7 @@ def write_comparison(
         ],
         groups=groups,
         reference=reference,
+        units=words.units(reference.people),
         summary=summary(compared, reference, monitor),
         score=OBJECTIVES[monitor],
         labels=reference.metrics.labels,
@@ -148,8 +149,9 @@ def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> 
     if len(among) == 1:
         return [
             f"No other run was tested on the clips of {reference.name}, so none is chosen here: scores on other "
-            "children say nothing of one another.",
+            f"{words.units(reference.people)} say nothing of one another.",
             *_differences(compared, reference),
+            *_numerics(compared),
         ]
     if best is None:
         sentences = ["No run has a record of its inner validation, so none can be chosen here."]
@@ -157,7 +159,13 @@ def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> 
         of = "" if len(among) == len(compared) else f", of {len(among)} on the same test clips,"
         sentences = _chosen(best, reference, monitor, of)
     leak = [ACROSS_FOLDS] if any(run.folds > 1 for run in among) else []
-    return [*sentences, *leak, *_flattering(among, best), *_differences(compared, reference)]
+    return [
+        *sentences,
+        *leak,
+        *_flattering(among, best),
+        *_differences(compared, reference),
+        *_numerics(compared),
+    ]
 
 
 def _chosen(best: Compared, reference: Compared, monitor: str, of: str) -> list[str]:
@@ -190,14 +198,39 @@ def _differences(compared: Sequence[Compared], reference: Compared) -> list[str]
     sentences = []
     if tested:
         values = [paired.differences["accuracy_with_missing"].value for p, paired in tested if p < ALPHA]
-        above, below = sum(value > 0 for value in values), sum(value < 0 for value in values)
-        more, less = (f"{count} {'is' if count == 1 else 'are'} shown to be" for count in (above, below))
-        sentences.append(
-            f"Of {counted(len(tested), 'run')} tested against {reference.name}, {more} more "
-            f"accurate and {less} less (p below .05, corrected for the number of tests)."
-        )
-        if (hopeless := too_few(reference.metrics.n_subjects, len(tested))) is not None:
+        more, less = sum(value > 0 for value in values), sum(value < 0 for value in values)
+        sentences.append(_tested([run.name for run in compared if run.p_holm is not None], reference.name, more, less))
+        if hopeless := too_few(reference.metrics.n_subjects, len(tested), words.units(reference.people)):
             sentences.append(hopeless)
     if unpaired:
-        sentences.append(f"{counted(unpaired, 'run')} cannot be paired with it; the table says why.")
+        sentences.append(f"{counted(unpaired, 'run')} cannot be paired with {reference.name}; the table says why.")
     return sentences
+
+
+def _tested(names: Sequence[str], reference: str, more: int, less: int) -> str:
+    """Return a sentence on the runs tested against the reference, of which so many are more and less accurate."""
+    if len(names) == 1 and not more + less:
+        return f"It is not shown that {names[0]} is more or less accurate than {reference} (p is not below .05)."
+    if len(names) == 1:
+        return f"{names[0]} is shown to be {'more' if more else 'less'} accurate than {reference} (p below .05)."
+    level = "(p below .05, corrected for the number of tests)."
+    if not more + less:
+        return f"Of {len(names)} runs tested against {reference}, none is shown to be more or less accurate {level}"
+    above, below = (f"{count or 'none'} {'are' if count > 1 else 'is'} shown to be" for count in (more, less))
+    return f"Of {len(names)} runs tested against {reference}, {above} more accurate and {below} less accurate {level}"
+
+
+def _numerics(compared: Sequence[Compared]) -> list[str]:
+    """Return a sentence where runs were trained in different precisions or memory formats; none otherwise."""
+    names: dict[str, list[str]] = {}
+    for run in compared:
+        if run.job.precision:
+            numerics = ", ".join(filter(None, (run.job.precision, run.job.memory_format)))
+            names.setdefault(numerics, []).append(run.name)
+    if len(names) < 2:
+        return []
+    groups = "; ".join(f"{numerics}: {words.listed(members)}" for numerics, members in names.items())
+    return [
+        f"The runs were trained in different numerics ({groups}), so a part of their differences may be rounding; "
+        "trainer.precision and trainer.memory_format set the same for all."
+    ]

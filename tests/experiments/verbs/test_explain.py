@@ -52,6 +52,14 @@ def test_every_test_clip_is_explained_for_its_predicted_class(explained: Path) -
         assert np.nansum(moments) == pytest.approx(1) or np.isnan(moments).all()
 
 
+def test_the_page_fits_a_narrow_screen_and_counts_the_clips_of_a_class(explained: Path) -> None:
+    page, content = (explained / "explain" / "index.html").read_text(), summary(explained)
+    assert page.count('<table class="regions">') == (2 if content["by_group"] else 1)
+    pictures = [b64decode(code) for code in re.findall(r"svg\+xml;base64,([\w+/=]+)", page)]
+    counts = [f"{name}  ({result['n_clips']})" for name, result in content["by_class"].items()]  # type: ignore[attr-defined]
+    assert any(all(f"<!-- {count} -->".encode() in picture for count in counts) for picture in pictures)
+
+
 def test_the_summary_agrees_with_the_table(explained: Path) -> None:
     content, rows = summary(explained), pd.read_parquet(explained / "explain" / "explanations.parquet")
     known = rows[rows["reason"].isna()]

@@ -20,6 +20,7 @@ from experiments.verbs.predict import parse_marks
 from fer_id.consent.audit_log import AuditLog
 from fer_id.consent.keys import Key, keys_home
 from fer_id.labels import TARGET
+from fer_id.preprocessing.landmarker_file import BUNDLE_VARIABLE
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
@@ -325,6 +326,14 @@ def test_clashing_settings_are_reported_together(predict: Predict, capsys: Captu
     predict("run=a", "bundle=b", "subject=s", "stride=0", "face=0.3,1.2@4", code=USERS_FAULT)
     output = capsys.readouterr().err
     assert all(words in output for words in ("give one of them", "subject", "stride", "expected x,y@t"))
+
+
+def test_the_file_of_face_landmarks_is_missed_before_a_model_is_opened(
+    predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv(BUNDLE_VARIABLE, str(tmp_path / "none.task"))
+    arguments = ["predict", "video.mp4", "run=nowhere", f"out={tmp_path / 'out'}"]
+    assert f"none.task (from {BUNDLE_VARIABLE}): no such file" in refusal(capsys, arguments)
 
 
 @pytest.mark.parametrize("face", ["0.3", "0.3,0.4", "a,b@1", "0.3,0.4@-1", "0.1,0.1@1;0.2,0.2@1", "0.1,0.1@1;"])

@@ -14,10 +14,11 @@ import wandb
 import yaml
 
 from experiments.cli import DONE, USERS_FAULT, main
-from experiments.config import TrainConfig
+from experiments.config import TrainConfig, TrainerConfig
 from experiments.settings.loading import load, plain, read, usual
 from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, open_data, open_run_data
+from experiments.training.trainer import validation_note
 from fer_id.callbacks.record import Record
 from fer_id.errors import RunError
 from fer_id.models.checkpoint import read_tensors
@@ -33,6 +34,21 @@ def finished(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) 
     stills = ("model=conv4", "model.hidden=128", "name=study/stills")
     arguments = tiny(drawn, tmp_path_factory.mktemp("finished"), *stills)
     return arguments, train(arguments)
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "words"),
+    [
+        (10, 2, "comes once, after epoch 2"),
+        (10, 12, "epochs 11 to 12 come after the last"),
+        (10, 11, "epoch 11 comes after the last"),
+        (4, 12, None),
+        (1, 1, None),
+    ],
+)
+def test_epochs_that_no_validation_can_choose_are_named(every: int, epochs: int, words: str | None) -> None:
+    note = validation_note(TrainerConfig(max_epochs=epochs, validate_every=every))
+    assert words in note if words and note else note is words
 
 
 # ------------------------------------------------------------------------------------------------ finished runs
