@@ -41,17 +41,28 @@ ALWAYS = ("class_metrics", "subgroup_fairness")
 """Callbacks of every training, beside ``trainer.callbacks``."""
 
 
+def chosen_callbacks(config: TrainConfig) -> list[Callback]:
+    """Return the callbacks of every training and those of the configuration, for the Trainers of one training; raise
+    ConfigError for one that cannot be made."""
+    return make_callbacks(list(dict.fromkeys([*ALWAYS, *config.trainer.callbacks])))
+
+
 def make_trainer(
-    config: TrainConfig, run: RunDir, loggers: Sequence[Logger], watchers: Sequence[Callback] = ()
+    config: TrainConfig,
+    run: RunDir,
+    loggers: Sequence[Logger],
+    measuring: Sequence[Callback],
+    watchers: Sequence[Callback] = (),
 ) -> pl.Trainer:
-    """Return the Trainer with all callbacks that record, save and stop; ``watchers`` run after ``Record``."""
+    """Return the Trainer with the callbacks that measure (:func:`chosen_callbacks`), record, save and stop;
+    ``watchers`` run after ``Record``."""
     from lightning_fabric.utilities.exceptions import MisconfigurationException
     from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 
     from fer_id.callbacks.checkpoint import WholeFiles, better
 
     chosen, several = config.trainer, config.trainer.processes > 1
-    callbacks: list[Callback] = [*make_callbacks(list(dict.fromkeys([*ALWAYS, *chosen.callbacks]))), OwnSignals()]
+    callbacks: list[Callback] = [*measuring, OwnSignals()]
     callbacks += run_callbacks(run, chosen.monitor, config.seed, watchers)
     if chosen.patience:
         callbacks.append(EarlyStopping(chosen.monitor, mode=better(chosen.monitor), patience=chosen.patience))

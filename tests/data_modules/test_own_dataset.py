@@ -430,8 +430,14 @@ def test_an_installed_package_offers_a_dataset_by_an_entry_point(
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("no_such_module:A", "no_such_module:A cannot be imported (ModuleNotFoundError"),
-        ("data_modules.stills:Nothing", "cannot be imported (AttributeError"),
+        (
+            "no_such_module:A",
+            "fer-id: no_such_module: cannot be imported as dataset wrong, no_such_module:A",
+        ),
+        (
+            "data_modules.stills:Nothing",
+            "as dataset wrong, data_modules.stills:Nothing: AttributeError",
+        ),
         ("data_modules.stills:Still", "expected a subclass of FerDataModule"),
         ("data_modules.folders:FolderDataModule", "has dataset = 'folder', expected 'wrong', as it is registered"),
     ],
@@ -440,3 +446,17 @@ def test_a_wrong_registration(target: str, expected: str, monkeypatch: pytest.Mo
     monkeypatch.setitem(DATASETS, "wrong", target)
     assert main(["prepare", "data=wrong", "data.source=x", "out=y"]) == USERS_FAULT
     assert expected in capsys.readouterr().err
+
+
+def test_a_module_that_fails_to_import_heads_its_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "own_broken.py").write_text("import csv\n\nFACES = csv.no_such_thing\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(DATASETS, "broken", "own_broken:Faces")
+    assert main(["prepare", "data=broken", "data.source=x", "out=y"]) == USERS_FAULT
+    message = capsys.readouterr().err
+    assert message.startswith("fer-id: own_broken: cannot be imported as dataset broken, own_broken:Faces")
+    assert f"({tmp_path / 'own_broken.py'}, line 3)" in message
+    assert main(["prepare", "data=broken", "data.source=x"]) == USERS_FAULT  # beside other problems
+    assert "settings: 2 problems" in capsys.readouterr().err
