@@ -97,7 +97,7 @@ def make_trainer(
 
 
 def make_wandb_logger(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> PrivateWandbLogger:
-    """Return the W&B logger of a run, named and tagged after it: a fold by its number, since the name of its folder may
+    """Return the W&B logger of a run, named after it: a fold by its number, since the name of its folder may
     be that of the child whom it tests. A training that an agent of a W&B sweep started is a trial of that sweep,
     whatever ``job_type`` is."""
     from fer_id.loggers.wandb import PrivateWandbLogger
@@ -105,8 +105,7 @@ def make_wandb_logger(config: TrainConfig, run: RunDir, data: FerDataModule, job
     name = _wandb_name(run.path.relative_to(config.runs.root).parts, data)
     study = config.logging.group or name.partition("/")[0]
     job_type = TRIAL if os.environ.get("WANDB_SWEEP_ID") else job_type
-    tags = [config.data.name, data.provenance, config.model.name, config.protocol.name, config.protocol.mode]
-    tags += [config.adapt.strategy] if config.init.transfer or config.adapt.strategy == "head" else []
+    tags = [config.adapt.strategy] if config.init.transfer or config.adapt.strategy == "head" else []
     tags += [study] if job_type == TRIAL else []
     return PrivateWandbLogger(
         run,

@@ -28,7 +28,7 @@ from fer_id.evaluation.config import Fold
 from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.progress import say
-from fer_id.reporting.report import evaluate_run, write_report
+from fer_id.reporting.report import write_evaluation, write_report
 from fer_id.runs.run_dir import CROSS_FIT, RunDir
 from fer_id.tasks.classification import ClipClassification
 
@@ -171,7 +171,7 @@ def finish(config: TrainConfig, run: RunDir, mirror: PrivateWandbLogger, *, expl
     """Write metrics, figures and report, and with ``explains`` the explanation, whose failure is only printed; send to
     W&B what may leave, remove the checkpoints of the earlier epoch, and mark the run as finished."""
     say(f"{run.path}: metrics, figures and report")
-    metrics = evaluate_run(run)
+    evaluation = write_evaluation(run)
     explained = None
     if explains and config.explain.clips != 0:
         try:  # a training must end without its explanation too
@@ -186,6 +186,6 @@ def finish(config: TrainConfig, run: RunDir, mirror: PrivateWandbLogger, *, expl
     mirror.log_mean_curve(run.folds)
     if explained is not None:
         mirror.log_explanation(*explained)
-    mirror.log_results(metrics)
+    mirror.log_results(evaluation)
     forget_previous(run.path / "checkpoints")
     run.finish()
