@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from data_modules.config import DataConfig, SourceConfig
+from data_modules.config import NO_LICENCE, DataConfig, SourceConfig
 from data_modules.dataset import (
     Balance,
     ClipDataset,
@@ -82,7 +82,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
     label_space: ClassVar[str] = ""
     splits: ClassVar[Mapping[str, str]] = {}
     counts: ClassVar[Mapping[str, int]] = {}
-    licence: ClassVar[str] = "unknown"
+    licence: ClassVar[str] = NO_LICENCE
     layout: ClassVar[str] = ""
     made_by: ClassVar[str] = ""
 
@@ -112,7 +112,8 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
 
     @classmethod
     def read(cls, source: Path, left_out: Counter[str]) -> Iterator[Any]:
-        """Yield the records of ``source``, in a fixed order; DataError (file, what was expected) for faulty data.
+        """Yield the records of ``source``, in a fixed order, and a DataError (place, value, what was expected) in place
+        of one that is faulty: all faults are reported together. Raise a DataError for raw data that cannot be read.
 
         Count in ``left_out`` what is not yielded, by reason: ``left_out["no face"] += 1``.
         """

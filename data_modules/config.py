@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from fer_id.settings import setting
 
+NO_LICENCE = "licence not given"
+"""``licence`` of a dataset that states none."""
+
 
 @dataclass
 class DataConfig:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data_modules.base import FerDataModule
 from data_modules.benchmark import Benchmark, BenchmarkConfig, Sample, write_benchmark
-from data_modules.reader_checks import group_faults, read_records, require_facts, subject_faults
+from data_modules.reader_checks import group_faults, licence_notes, read_records, require_facts, subject_faults
 from data_modules.stills import Still, read_image
 from fer_id.errors import DataError, Problems
 from fer_id.preprocessing.alignment import align, crop_geometry
@@ -108,6 +108,7 @@ class PictureDataModule(FerDataModule):
             DataError: bad input, all faults together; see :func:`data_modules.benchmark.write_benchmark`.
         """
         made = cls.benchmark(config)
+        made.card.notes += licence_notes(cls)
         samples = to_samples(made.stills, config, made.left_out)
         return write_benchmark(samples, made, out, config, roles=cls.roles, counts=cls.counts, overwrite=overwrite)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from data_modules.config import NO_LICENCE
 from fer_id.errors import ConfigError, DataError, FerIdError, Problems, cut
 from fer_id.evaluation.config import SPLITS
 from fer_id.inputs import is_file_name
@@ -67,10 +68,11 @@ def read_records(
     """Yield the records of ``dataset.read(source, left_out)``, which are of class ``kind``, checked.
 
     ``faults`` yields the faults of a record beyond clip_id, split and label.
-    DataError: ``read`` raises another error than DataError, or at the end every wrong record.
+    DataError: ``read`` raises another error than DataError, or at the end all that it yields as a DataError, and every
+    wrong record; the same fault of several records, such as a mistyped class, is one line.
     """
     name = f"{dataset.__module__}.{dataset.__qualname__}.read"
-    problems, seen, number = Problems(name), set[str](), 0
+    faulty, seen, number = dict[str, list[str]](), set[str](), 0
     try:
         records = dataset.read(source, left_out)
         if not isinstance(records, Iterable):
@@ -79,13 +81,16 @@ def read_records(
             )
         for record in records:
             number += 1
-            if not isinstance(record, kind):
+            if isinstance(record, DataError):
+                faulty.setdefault(str(record), [])
+            elif not isinstance(record, kind):
                 raise DataError(f"{name} yields a {type(record).__name__}, expected {kind.__name__}")
-            for fault in [*_common_faults(dataset, record, seen), *faults(record)]:
-                problems.add(f"{kind.__name__} {number} ({cut(record[0])}): {fault}")
-            if len(problems) >= MOST_WRONG:
+            else:
+                for fault in [*_common_faults(dataset, record, seen), *faults(record)]:
+                    faulty.setdefault(fault, []).append(f"{kind.__name__} {number} ({cut(record[0])})")
+            if sum(max(len(of), 1) for of in faulty.values()) >= MOST_WRONG:
                 break
-            if not problems:
+            if not faulty and isinstance(record, kind):
                 yield record
     except (FerIdError, MemoryError):
         raise
@@ -93,11 +98,27 @@ def read_records(
         frames = traceback.extract_tb(error.__traceback__)
         file = getattr(getattr(dataset.read, "__code__", None), "co_filename", "")
         own = ([frame for frame in frames if frame.filename == file] or frames)[-1]  # not a line of a library
-        raise DataError(
-            f"{name} raises {type(error).__name__} ({Path(own.filename).name}, line {own.lineno}) after {number} "
-            f"records: {cut(error, 300)}. Expected: it yields {kind.__name__}, and raises DataError for faulty raw data"
-        ) from error
-    problems.raise_if_any(DataError, f"Expected: fields of {kind.__name__}, see docs/DATASETS.md.")
+        raised = (
+            f"raises {type(error).__name__} ({Path(own.filename).name}, line {own.lineno}) after {number} records: "
+            f"{cut(error, 300)}. Expected: it yields {kind.__name__}, and a DataError for each faulty one"
+        )
+        if not faulty:
+            raise DataError(f"{name} {raised}") from error
+        faulty = {raised: [], **faulty}
+    lines = (fault if not of else f"{of[0]}: {fault}{_and_more(of)}" for fault, of in faulty.items())
+    Problems(name, lines).raise_if_any(DataError, f"Expected: fields of {kind.__name__}, see docs/DATASETS.md.")
+
+
+def _and_more(records: Sequence[str]) -> str:
+    return f" (and so {len(records) - 1:,} more)" if len(records) > 1 else ""
+
+
+def licence_notes(dataset: type[FerDataModule]) -> list[str]:
+    """Return the note for the card of a dataset that states no licence, after printing it; else none."""
+    if dataset.licence != NO_LICENCE:
+        return []
+    say(f"{dataset.dataset}: {NO_LICENCE}; {dataset.__qualname__}.licence says it, for model cards")
+    return [NO_LICENCE]
 
 
 def _common_faults(dataset: type[FerDataModule], record: Any, seen: set[str]) -> Iterator[str]:

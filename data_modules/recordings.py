@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from data_modules.base import FerDataModule
-from data_modules.reader_checks import group_faults, read_records, require_facts, subject_faults
+from data_modules.reader_checks import group_faults, licence_notes, read_records, require_facts, subject_faults
 from data_modules.video_store import VideoConfig, Videos, written_videos
 from data_modules.videos import Stretch, VideoJob
 from fer_id.errors import DataError, cut
@@ -68,6 +68,7 @@ class VideoDataModule(FerDataModule):
         if not recordings:
             raise DataError(f"{cls.dataset}: no recording to prepare in {source}; expected {cls.layout or 'some'}")
         card = config.card("real", cls.label_space, cls.dataset, list(cls.group_columns))
+        card.notes += licence_notes(cls)
         rows = {
             clip_id: {"subject_id": subject, "label": label, "split": cls.splits.get(split or ""), **groups}
             for clip_id, subject, label, _, _, _, split, groups in recordings

@@ -6,8 +6,10 @@ A name in a configuration or downloaded file never becomes an import path.
 
 from __future__ import annotations
 
+import traceback
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_id.errors import ConfigError
@@ -32,6 +34,10 @@ DATASETS = {
     "simulated": "data_modules.simulated:SimulatedDataModule",
 }
 """Name -> ``module:class``, imported when the dataset is used, since the class imports Lightning."""
+
+
+class DatasetImportError(ConfigError):
+    """The module of a registered dataset cannot be imported."""
 
 
 def known_datasets() -> list[str]:
@@ -62,7 +68,12 @@ def load_dataset(name: str) -> type[FerDataModule]:
     try:
         dataset = imported(target)
     except Exception as error:
-        raise ConfigError(f"dataset {name}: {target} cannot be imported ({type(error).__name__}: {error})") from error
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__)[2:] if Path(frame.filename).is_file()]
+        place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+        module = target.partition(":")[0]
+        raise DatasetImportError(
+            f"{module}: cannot be imported as dataset {name}, {target}: {type(error).__name__}: {error}{place}"
+        ) from error
     if not (isinstance(dataset, type) and issubclass(dataset, FerDataModule)):
         raise ConfigError(f"dataset {name}: {target} is {dataset!r}, expected a subclass of FerDataModule")
     if dataset.dataset != name:

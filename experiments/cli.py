@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from experiments.interrupts import Terminated, machine_fault, terminable
+from experiments.own_code import own_fault
 from experiments.verbs.table import VERBS
 from fer_id.errors import MOST_CHARACTERS, FerIdError, brief, cut, quoted
 from fer_id.exports import imported
@@ -69,18 +70,18 @@ def _ended(argv: list[str]) -> int:
         return DONE
     except UnicodeEncodeError as error:
         if not any(unicodedata.category(letter) == "Cs" for letter in error.object):
-            return _our_fault()
+            return _our_fault(error)
         return _say(f"fer-id: {error.object[:60]!a}: a name that is not UTF-8 text; rename that file", USERS_FAULT)
     except OSError as error:
         if error.errno in CANNOT_WRITE:
             where = f": {cut(error.filename, MOST_CHARACTERS // 2)}" if error.filename else ""
             left = "nothing half-written is left, and the same command goes on once this is mended"
             return _say(f"fer-id: {CANNOT_WRITE[error.errno]}{where}; {left}", USERS_FAULT)
-        return _our_fault()
+        return _our_fault(error)
     except Exception as error:
         if (fault := machine_fault(error)) is not None:  # such as memory for building a model, outside a training
             return _say(f"fer-id: {fault}", USERS_FAULT)
-        return _our_fault()
+        return _our_fault(error)
 
 
 def _flushed(code: int) -> int:
@@ -127,7 +128,10 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _our_fault() -> int:
+def _our_fault(error: Exception) -> int:
+    """Print an error that nothing above expected, and return 1; or 2 where code of somebody's own raised it."""
+    if (own := own_fault(error)) is not None:
+        return _say(f"fer-id: {own}", USERS_FAULT)
     traceback.print_exc()
     return _say("fer-id: this is a fault of fer-id, not of your input; please report the lines above", OUR_FAULT)
 

@@ -6,19 +6,21 @@ running a training. ``experiments.settings.loading`` fills the tree from files a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from data_modules.config import DataConfig
 from data_modules.registry import known_datasets, unknown_dataset
 from experiments.settings.loading import chosen_by_name
-from fer_id.callbacks.registry import known_callbacks
+from fer_id.callbacks.registry import callback_problems, known_callbacks, unknown_callback
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
 from fer_id.loggers.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
-from fer_id.models.config import TIMM, ModelConfig, model_problems
+from fer_id.models.config import TIMM, ModelConfig, setting_problems, timm_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
+from fer_id.progress import say
 from fer_id.settings import PATH, SELECTOR, WORD, Clash, setting
 from fer_id.tasks.config import ALIGNING, BY_PICTURES, VIEWS, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
@@ -70,8 +72,16 @@ class TrainerConfig:
 
     def clashes(self) -> Iterator[Clash]:
         """Yield unknown callbacks, and shares and sides of ``resolution`` that are out of range or out of order."""
-        if unknown := [name for name in self.callbacks if name not in known_callbacks()]:
-            yield Clash(("callbacks",), f"{', '.join(unknown)}: unknown. Known: {', '.join(known_callbacks())}")
+        known = known_callbacks()
+        yield from (Clash(("callbacks",), unknown_callback(name)) for name in self.callbacks if name not in known)
+        yield from self._bad_resolution()
+
+    def costly_clashes(self) -> Iterator[Clash]:
+        """Yield somebody's own callbacks that cannot be made; their packages import torch and Lightning."""
+        for line in callback_problems(self.callbacks):
+            yield Clash(("callbacks",), line.removeprefix("trainer.callbacks: "))
+
+    def _bad_resolution(self) -> Iterator[Clash]:
         shares = [share for share, _ in self.resolution]
         if any(not 0 <= share < 1 for share in shares) or shares != sorted(set(shares)):
             yield Clash(("resolution",), f"shares {shares}: expected rising ones, at least 0 and below 1")
@@ -151,6 +161,12 @@ def timm_model(choice: str, typed: Mapping[str, object]) -> dict[str, str] | Non
     return settings | ({"data.frames": "frame"} if typed.get("model.head", "mean") == "mean" else {})
 
 
+def _clash(line: str) -> Clash:
+    """Return a problem of a part, ``key: what is wrong``, as a clash."""
+    key, _, message = line.partition(": ")
+    return Clash((key,), message)
+
+
 @dataclass
 class TrainConfig:
     """Configuration of one training, which ``fer-id train`` makes a run of."""
@@ -206,9 +222,14 @@ class TrainConfig:
             )
         if self.trainer.processes > 1:
             yield from self._not_together()
-        for line in model_problems(self.model):
-            keys, _, message = line.partition(": ")
-            yield Clash((keys,), message)
+        yield from map(_clash, setting_problems(self.model))
+
+    def costly_clashes(self) -> Iterator[Clash]:
+        """Yield an encoder that timm has not, or that takes no crop; timm imports torch."""
+        if self.model.encoder.startswith(TIMM):
+            if "timm" not in sys.modules:
+                say(f"model.encoder={self.model.encoder}: asking timm, whose import takes some seconds")
+            yield from map(_clash, timm_problems(self.model.encoder))
 
     def _not_together(self) -> Iterator[Clash]:
         """Yield settings that one training on several devices does not support."""

@@ -22,6 +22,7 @@ from fer_id.callbacks.checkpoint import WholeFiles
 from fer_id.errors import CheckpointError, ConfigError, LeakageError, RunError
 from fer_id.loggers import RunLogger
 from fer_id.models.config import MODELS, ModelConfig
+from fer_id.runs.job import Job
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ModelConfig("small", head="lstm", hidden=8, widths=[4, 4, 8, 8], convs=[1, 1, 1, 1], dropout=0.3)
@@ -101,7 +102,8 @@ def test_it_leaves_a_finished_run_with_the_numbers_that_it_gave(walked: dict[str
             assert tested.get(f"{label}/{name}") == pytest.approx(scores[name], abs=1e-6), (label, name)
     table = run.predictions()
     assert set(table["split"]) == {"test", "validation"}
-    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    *rows, tested = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert tested["test/accuracy"] == pytest.approx(metrics.accuracy, abs=1e-6)
     assert [row["epoch"] for row in rows] == [0, 1]
     logged = set(rows[-1])
     assert {"train/loss", "val/macro_f1", "val/attribution/mouth", "val/attribution/off_face"} <= logged
@@ -114,6 +116,7 @@ def test_the_mirror_holds_each_epoch_once_with_pictures_of_drawn_faces(
 ) -> None:
     told = wandb_run(run_of(place).path)
     assert (told.name, told.group) == ("mine/first", "mine")
+    assert told.tags == ["synthetic", "small", "holdout", "inductive"]
     rows = [row for row in told.rows if "val/loss" in row]
     assert [row["epoch"] for row in rows] == [0, 1]
     assert all("val/grad_cam.count" in row for row in rows)
@@ -148,19 +151,39 @@ def test_the_verbs_take_the_run_like_any_other(
     torch.testing.assert_close(logits.double(), torch.tensor(table[columns].to_numpy()), rtol=1e-4, atol=1e-4)
 
 
-def test_a_finished_run_is_not_begun_again(walked: dict[str, Any], place: Path, monkeypatch: Any) -> None:
+def test_a_finished_run_is_kept_and_not_trained_again(
+    walked: dict[str, Any], place: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(place)
-    with pytest.raises(RunError, match="is a finished run"):
-        RunDir.begin("runs/mine/first", task=walked["task"], data=walked["data"])
+    task, data = walked["task"], walked["data"]
+    run = RunDir.begin("runs/mine/first", task=task, data=data)
+    assert run.done
+    assert capsys.readouterr().err.count("runs/mine/first is finished already: it is kept") == 1
+    with pytest.raises(RunError, match=r"leave trainer\.fit out"):
+        walked["trainer"].fit(task, data)
+    other = ClipClassification(task.model, data.labels, lr=0.5)
+    with pytest.raises(RunError, match=r"finished run of other settings \(differs in optim\.lr\)"):
+        RunDir.begin("runs/mine/first", task=other, data=data)
+    RunDir("runs/mine/parent").write_job(Job())
+    with pytest.raises(RunError, match=r"differs in start"):
+        RunDir.begin("runs/mine/first", task=task, data=data, start=RunDir("runs/mine/parent"))
 
 
 def test_a_cohort_is_adapted_to_child_by_child(
-    walked: dict[str, Any], place: Path, monkeypatch: pytest.MonkeyPatch
+    walked: dict[str, Any], place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
     drawn = ("synth", "out=data/site_a_store", "subjects=3", "clips_per_emotion=1", "frames=3", "workers=1", "seed=9")
     assert main(drawn) == DONE
+    executed("adapt_cohort.py", max_epochs="1")
+    for path in (place / "runs" / "site_a").glob("*000/DONE"):  # that child was interrupted before its end
+        path.unlink()
+    times = {path: path.stat().st_mtime_ns for path in (place / "runs" / "site_a").glob("*/checkpoints/best.ckpt")}
+    capsys.readouterr()
     left = executed("adapt_cohort.py", max_epochs="1")
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+    said = capsys.readouterr().err
+    assert (said.count("is finished already: it is kept"), said.count("resuming runs/site_a")) == (2, 1)
     runs = [RunDir.open(path) for path in sorted((place / "runs" / "site_a").iterdir())]
     assert [set(run.predictions().query("split == 'test'")["subject_id"]) for run in runs] == [
         {run.path.name} for run in runs

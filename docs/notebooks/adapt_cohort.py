@@ -32,7 +32,8 @@ source, store = RunDir.open("runs/mine/first"), "data/site_a_store"
 # %% [markdown]
 # Each child has a run of its own. `transfer` loads the encoder, the temporal head and the rows of the classes that
 # both label spaces name; `Gradual` lets one stage after another learn. `start=source` records the parent and refuses a
-# source that learned from the child who is tested.
+# source that learned from the child who is tested. The loop can be run again: a finished child is kept, an interrupted
+# one goes on from its last whole checkpoint.
 
 # %%
 predictions = []
@@ -42,10 +43,11 @@ for child in [fold.name for fold in CohortDataModule(store, protocol="loso").fol
     taken = transfer(model, source.checkpoint(), source.label_space(), data.labels)
     task = ClipClassification(model, data.labels, strategy=Gradual(AdaptationConfig(), taken.weights))
     run = RunDir.begin(f"runs/site_a/{child}", task=task, data=data, start=source)
-    trainer = pl.Trainer(max_epochs=10, logger=RunLogger(run), callbacks=run.callbacks())
-    trainer.fit(task, data)
-    trainer.test(task, data, ckpt_path="best")
-    evaluate(run, task, data)
+    if not run.done:
+        trainer = pl.Trainer(max_epochs=10, logger=RunLogger(run), callbacks=run.callbacks())
+        trainer.fit(task, data)
+        trainer.test(task, data, ckpt_path="best")
+        evaluate(run, task, data)
     predictions.append(run.predictions())
 
 # %% [markdown]

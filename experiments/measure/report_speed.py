@@ -50,8 +50,8 @@ def judging() -> Iterator[Result]:
     with TemporaryDirectory() as folder:
         run = made_up_run(Path(folder) / "run")
         took, note = timed_thrice(["evaluate", str(run.path)])
-        report.evaluate_run(run)  # loads fonts and templates
-        evaluation, job = report.read_evaluation(run), run.job()
+        evaluation = report.write_evaluation(run)  # loads fonts and templates
+        job = run.job()
         whole = seconds(lambda: report.evaluate_run(run))
         figures = seconds(lambda: report.write_figures(run, evaluation, job))
         note += f"; in a process that has begun {whole:.2f} s, of which the figures {figures:.2f} s"

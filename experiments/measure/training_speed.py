@@ -24,7 +24,7 @@ from experiments.settings.loading import load, plain
 from experiments.sweeping.ledger import Ledger
 from experiments.training.numerics import settled
 from experiments.training.setup import make_model, make_task, open_data
-from experiments.training.trainer import device, make_trainer, make_wandb_logger, quiet
+from experiments.training.trainer import chosen_callbacks, device, make_trainer, make_wandb_logger, quiet
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
 from fer_id.loggers.run_logger import RunLogger
@@ -75,7 +75,7 @@ def training(model: str) -> Iterator[Result]:
         task = make_task(config, network, data, start)
         turns = Turns(bare_step(copy.deepcopy(network), config, int(data.clips["length"].max())), rounds, steps)
         mirror = make_wandb_logger(config, run, data, "bench")
-        trainer = make_trainer(config, run, [RunLogger(run), mirror])
+        trainer = make_trainer(config, run, [RunLogger(run), mirror], chosen_callbacks(config))
         trainer.callbacks.append(turns)  # type: ignore[attr-defined]  # a list; Lightning leaves it out of the stubs
         trainer.fit(task, data)
         mirror.close()

@@ -28,9 +28,7 @@ def log_configurations(folder: Path, *, mode: str, project: str, entity: str | N
 
     complete = list(configurations(folder))
     for job, runs in complete:
-        config = runs[0].config()
         provenance = str(runs[0].job().store.provenance)
-        tags = [config["data"]["name"], provenance, config["model"]["name"], config["protocol"]["name"], folder.name]
         logger = PrivateWandbLogger(
             RunDir(folder / PLACE / job),
             f"{folder.name}/{job}",
@@ -38,7 +36,7 @@ def log_configurations(folder: Path, *, mode: str, project: str, entity: str | N
             entity=entity,
             group=folder.name,
             job_type="study",
-            tags=[*tags, "configuration"],
+            tags=[folder.name, "configuration"],
             mode=mode,
         )
         logger.log_mean_curve(runs)

@@ -3,13 +3,13 @@
 A config is a tree of dataclasses. Its values come from, in this order, later ones winning: the dataclass's defaults,
 the group files of the selectors (``data=``, ``model=``, ``recipe=``, ``protocol=``), the command line. pydantic
 converts and checks each value, OmegaConf merges them into the tree, and ``clashes()`` of a dataclass checks
-combinations.
+combinations. Checks that import torch or somebody's package (``costly_clashes()``) follow where all that is in order.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from keyword import iskeyword
@@ -18,10 +18,10 @@ from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
 import yaml
 
-from data_modules.registry import known_datasets
-from fer_id.errors import SHOWN, ConfigError, Problems, cut
+from data_modules.registry import DatasetImportError, known_datasets
+from experiments.settings.hints import RETIRED, unknown_key
+from fer_id.errors import ConfigError, Problems, cut
 from fer_id.inputs import MOST_YAML, read_text
-from fer_id.runs.configs import RETIRED_KEYS
 from fer_id.settings import converted
 from fer_id.yaml_text import compose
 
@@ -36,10 +36,6 @@ Raw = str | list["Raw"] | dict[str, "Raw"]
 
 Shorthand = Callable[[str, Mapping[str, Raw]], Mapping[str, str] | None]
 """(choice, values of the command line by key) -> settings by dotted key; None where the choice is no shorthand."""
-
-_LONGEST_KEY = 200
-_RETIRED = frozenset(f"data.{key}" for key in RETIRED_KEYS)
-"""Keys that only earlier versions of a training had."""
 
 
 class Leaf(NamedTuple):
@@ -95,7 +91,10 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
         if choice.value and field.default is not MISSING:  # a plain key, which records the choice
             leaves.append(choice)
     hint = "add --help to see every key with its default and limits"
-    return _resolve(schema, [*leaves, *typed.values()], problems, hint)
+    config = _resolve(schema, [*leaves, *typed.values()], problems, hint)
+    _add_clashes(config, "costly_clashes", problems)
+    problems.raise_if_any(ConfigError, hint)
+    return config
 
 
 def read(schema: type[T], path: Path) -> T:
@@ -106,7 +105,7 @@ def read(schema: type[T], path: Path) -> T:
     leaves = _file_leaves(path, path.name, problems)
     if not leaves:
         problems.raise_if_any(ConfigError, hint)
-    return _resolve(schema, [leaf for leaf in leaves if leaf.key not in _RETIRED], problems, hint)
+    return _resolve(schema, [leaf for leaf in leaves if leaf.key not in RETIRED], problems, hint)
 
 
 def plain(config: Any) -> Any:
@@ -257,10 +256,12 @@ def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: 
 
     names = {leaf.key.removesuffix(".name"): str(leaf.value) for leaf in leaves if leaf.key.endswith(".name")}
     unknown: tuple[str, ...] = ()
+    broken: ConfigError | None = None
     try:
         defaults = template(schema, names)
     except ConfigError as error:
         problems.add(str(error))
+        broken = error
         defaults, unknown = schema(), tuple(f"{section}." for section in names)  # whose keys nobody knows
     known = {setting.key: setting for setting in settings(defaults)}
     tree, failed, listed = OmegaConf.structured(defaults), set[str](), list[str]()
@@ -272,20 +273,27 @@ def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: 
             except ValueError as error:
                 problems.add(f"{leaf}: {error}")
         elif not leaf.key.startswith(unknown):
-            problems.add(f"{leaf}: {_unknown(leaf.key, known, listed)}", kind="unknown key")
+            problems.add(f"{leaf}: {unknown_key(leaf.key, known, listed)}", kind="unknown key")
         failed.add(leaf.key)
     for key, setting in known.items():
         if setting.metadata.get("required") and key not in failed and not OmegaConf.select(tree, key):
             problems.add(f"{key} is required ({setting.metadata['help']}): say {key}=...")
             failed.add(key)
     config: Any = OmegaConf.to_object(tree)
+    _add_clashes(config, "clashes", problems, failed)
+    if isinstance(broken, DatasetImportError) and len(problems) == 1:
+        raise broken  # with its own heading: nothing is wrong with the settings
+    problems.raise_if_any(ConfigError, hint)
+    return config  # type: ignore[no-any-return]  # OmegaConf made it of the template's class
+
+
+def _add_clashes(config: Any, method: str, problems: Problems, failed: Set[str] = frozenset()) -> None:
+    """Add the clashes that a method of each section yields, except of keys that ``failed`` already."""
     for prefix, section in sections(config):
-        for clash in section.clashes() if hasattr(section, "clashes") else ():
+        for clash in getattr(section, method, tuple)():
             keys = [prefix + key for key in clash.keys]
             if failed.isdisjoint(keys):
                 problems.add(f"{', '.join(keys)}: {clash.message}")
-    problems.raise_if_any(ConfigError, hint)
-    return config  # type: ignore[no-any-return]  # OmegaConf made it of the template's class
 
 
 def _value(leaf: Leaf, setting: Setting) -> Any:
@@ -293,23 +301,3 @@ def _value(leaf: Leaf, setting: Setting) -> Any:
     if "${" in str(leaf.value) or "???" in str(leaf.value):  # a config must not read the environment
         raise ValueError("${...} and ??? are not filled in here; write the value itself")
     return converted(leaf.value, setting.hint, setting.metadata)
-
-
-def _unknown(key: str, known: Mapping[str, Setting], listed: list[str]) -> str:
-    """Return a hint on an unknown key: a similar key, and the keys of its section unless that is among ``listed``, the
-    sections of the unknown keys so far, to which it is added."""
-    if key in _RETIRED and "data.store" in known:
-        return "unknown key; fer-id prepare takes it"
-    section, _, name = key.rpartition(".")
-    listed.append(section)
-    if len(listed) > SHOWN or len(key) > _LONGEST_KEY:
-        return "unknown key"
-    if within := [other for other in known if other.startswith(f"{key}.")]:
-        return f"is a section; set one of its keys: {', '.join(within)}"
-    near = get_close_matches(key, known, n=1, cutoff=0.75) or [key for key in known if key.rpartition(".")[2] == name]
-    while section and not (siblings := [other for other in known if other.startswith(f"{section}.")]):
-        section = section.rpartition(".")[0]
-    if not section:
-        siblings = list(dict.fromkeys(key if "." not in key else f"{key.split('.')[0]}.*" for key in known))
-    keys = "" if key.rpartition(".")[0] in listed[:-1] else f" Known here: {', '.join(siblings)}"
-    return f"unknown key{f', did you mean {near[0]}?' if near else '.'}{keys}"

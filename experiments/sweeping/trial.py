@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.own_code import own_fault
 from experiments.sweeping.ledger import FAILED, FINISHED
 from experiments.sweeping.spec import OBJECTIVES
 from fer_id.errors import FerIdError, RunError
@@ -79,7 +80,10 @@ def _outcome(assignment: Assignment) -> Outcome:
         print(f"fer-id: {problem}", file=sys.stderr)
         return Outcome(FAILED, reason=str(problem))
     except Exception as problem:
-        traceback.print_exc()
+        if (own := own_fault(problem)) is not None:
+            print(f"fer-id: {own}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         return Outcome(FAILED, reason=f"{type(problem).__name__}: {problem}")
     finally:
         if "wandb" in sys.modules:

@@ -41,10 +41,21 @@ ALWAYS = ("class_metrics", "subgroup_fairness")
 """Callbacks of every training, beside ``trainer.callbacks``."""
 
 
+def chosen_callbacks(config: TrainConfig) -> list[Callback]:
+    """Return the callbacks of every training and those of the configuration, for the Trainers of one training; raise
+    ConfigError for one that cannot be made."""
+    return make_callbacks(list(dict.fromkeys([*ALWAYS, *config.trainer.callbacks])))
+
+
 def make_trainer(
-    config: TrainConfig, run: RunDir, loggers: Sequence[Logger], watchers: Sequence[Callback] = ()
+    config: TrainConfig,
+    run: RunDir,
+    loggers: Sequence[Logger],
+    measuring: Sequence[Callback],
+    watchers: Sequence[Callback] = (),
 ) -> pl.Trainer:
-    """Return the Trainer with all callbacks that record, save and stop; ``watchers`` run after ``Record``."""
+    """Return the Trainer with the callbacks that measure (:func:`chosen_callbacks`), record, save and stop;
+    ``watchers`` run after ``Record``."""
     from lightning_fabric.utilities.exceptions import MisconfigurationException
     from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 
@@ -52,7 +63,7 @@ def make_trainer(
     from fer_id.callbacks.weight_average import WeightAverage
 
     chosen, several = config.trainer, config.trainer.processes > 1
-    callbacks: list[Callback] = [*make_callbacks(list(dict.fromkeys([*ALWAYS, *chosen.callbacks]))), OwnSignals()]
+    callbacks: list[Callback] = [*measuring, OwnSignals()]
     callbacks += run_callbacks(run, chosen.monitor, config.seed, watchers)
     if config.optim.ema:
         callbacks.append(WeightAverage(config.optim.ema, device=device(config)))
@@ -103,7 +114,7 @@ def validation_note(chosen: TrainerConfig) -> str | None:
 
 
 def make_wandb_logger(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> PrivateWandbLogger:
-    """Return the W&B logger of a run, named and tagged after it: a fold by its number, since the name of its folder may
+    """Return the W&B logger of a run, named after it: a fold by its number, since the name of its folder may
     be that of the child whom it tests. A training that an agent of a W&B sweep started is a trial of that sweep,
     whatever ``job_type`` is."""
     from fer_id.loggers.wandb import PrivateWandbLogger
@@ -111,8 +122,7 @@ def make_wandb_logger(config: TrainConfig, run: RunDir, data: FerDataModule, job
     name = _wandb_name(run.path.relative_to(config.runs.root).parts, data)
     study = config.logging.group or name.partition("/")[0]
     job_type = TRIAL if os.environ.get("WANDB_SWEEP_ID") else job_type
-    tags = [config.data.name, data.provenance, config.model.name, config.protocol.name, config.protocol.mode]
-    tags += [config.adapt.strategy] if config.init.transfer or config.adapt.strategy == "head" else []
+    tags = [config.adapt.strategy] if config.init.transfer or config.adapt.strategy == "head" else []
     tags += [study] if job_type == TRIAL else []
     return PrivateWandbLogger(
         run,

@@ -19,17 +19,16 @@ from experiments.training.job import describe_job, peak_bytes, reset_peak
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, make_task, open_data, open_sources
-from experiments.training.trainer import alone, leave_group, make_trainer, make_wandb_logger, silent
+from experiments.training.trainer import alone, chosen_callbacks, leave_group, make_trainer, make_wandb_logger, silent
 from experiments.verbs.explain import explain_run
 from fer_id.callbacks.checkpoint import Start, find_start, forget_previous, resume_at
 from fer_id.callbacks.record import WritePredictions
-from fer_id.callbacks.registry import make_callbacks
 from fer_id.errors import FerIdError
 from fer_id.evaluation.config import Fold
 from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.progress import say
-from fer_id.reporting.report import evaluate_run, write_report
+from fer_id.reporting.report import write_evaluation, write_report
 from fer_id.runs.run_dir import CROSS_FIT, RunDir
 from fer_id.tasks.classification import ClipClassification
 
@@ -59,14 +58,14 @@ def train_one(
     ``auto`` in the configuration is decided here; ``data`` is opened for the fold that is trained; ``job_type`` is
     :data:`SINGLE`, :data:`FOLD`, :data:`PART` or :data:`TRIAL`; folds that start from the same weights share ``bank``.
     """
-    config, task, start, sources = _prepare(config, path, data, bank)
+    config, task, start, sources, callbacks = _prepare(config, path, data, bank)
     job = describe_job(config, data, [data.fold], [start], sources)
     with RunDir.claim(path, plain(config), job, usual(config), changeable(config, path)) as run:
         mirror = make_wandb_logger(config, run, data, job_type)
         began = time.monotonic()
         reset_peak()
         with interruptible():
-            _fit(config, run, data, task, [RunLogger(run), mirror], watchers)
+            _fit(config, run, data, task, [RunLogger(run), mirror], callbacks, watchers)
         curve = run.learning_curve()
         seconds = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
         peak = peak_bytes()
@@ -80,12 +79,13 @@ def train_one(
 
 def _prepare(
     config: TrainConfig, path: Path, data: FerDataModule, bank: FeatureBank | None
-) -> tuple[TrainConfig, ClipClassification, RunDir | None, list[FerDataModule]]:
-    """Return the settled configuration, the task with its weights, the parent run, and the parent's data where the
-    strategy learns from them again; every error of settings or data is raised here, before a folder is made."""
+) -> tuple[TrainConfig, ClipClassification, RunDir | None, list[FerDataModule], list[Callback]]:
+    """Return the settled configuration, the task with its weights, the parent run, the parent's data where the strategy
+    learns from them again, and the callbacks that measure; every error of settings or data is raised here, before a
+    folder is made."""
     import pytorch_lightning as pl
 
-    make_callbacks(config.trainer.callbacks)  # for their errors
+    callbacks = chosen_callbacks(config)
     start = open_parent(config, data, data.fold)  # before anything slow
     sources = open_sources(config, [start])
     for source in sources:
@@ -94,7 +94,7 @@ def _prepare(
     config = settled(config, path, data)
     pl.seed_everything(config.seed, verbose=False)  # after the timing, so that the weights do not depend on it
     model, taken = make_model(config, data, start)
-    return config, make_task(config, model, data, taken, bank), start, sources
+    return config, make_task(config, model, data, taken, bank), start, sources, callbacks
 
 
 def _fit(
@@ -103,6 +103,7 @@ def _fit(
     data: FerDataModule,
     task: ClipClassification,
     loggers: Sequence[Logger],
+    callbacks: Sequence[Callback],
     watchers: Sequence[Callback],
 ) -> None:
     """Train from the last checkpoint or from the beginning; write the predictions of the best epoch's model."""
@@ -112,13 +113,14 @@ def _fit(
     last = resume_at(start, run.path)
     if task.strategy.learns:
         if not trained:
-            _learn(make_trainer(config, run, loggers, watchers), data, task, last)
+            _learn(make_trainer(config, run, loggers, callbacks, watchers), data, task, last)
         load_model(task.model, run.checkpoint("best"))
     else:
         task.strategy.settle(task.model, data.training_clips())
         write_checkpoint(task, folder / "best.ckpt")
     run.require_consent()  # consent may have been withdrawn during the training
-    make_trainer(alone(config), run, loggers, [WritePredictions(run)]).test(task, datamodule=data, verbose=False)
+    tester = make_trainer(alone(config), run, loggers, callbacks, [WritePredictions(run)])
+    tester.test(task, datamodule=data, verbose=False)
 
 
 def _learn(trainer: Trainer, data: FerDataModule, task: ClipClassification, last: Path | None) -> None:
@@ -136,9 +138,9 @@ def train_along(config: TrainConfig, run: RunDir) -> None:
         return
     with silent():
         data = open_data(config, None)
-        config, task, *_ = _prepare(config, run.path, data, None)
+        config, task, _, _, callbacks = _prepare(config, run.path, data, None)
     with interruptible():
-        _learn(make_trainer(config, run, []), data, task, find_start(folder).last if config.resume else None)
+        _learn(make_trainer(config, run, [], callbacks), data, task, find_start(folder).last if config.resume else None)
 
 
 def require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
@@ -169,7 +171,7 @@ def finish(config: TrainConfig, run: RunDir, mirror: PrivateWandbLogger, *, expl
     """Write metrics, figures and report, and with ``explains`` the explanation, whose failure is only printed; send to
     W&B what may leave, remove the checkpoints of the earlier epoch, and mark the run as finished."""
     say(f"{run.path}: metrics, figures and report")
-    metrics = evaluate_run(run)
+    evaluation = write_evaluation(run)
     explained = None
     if explains and config.explain.clips != 0:
         try:  # a training must end without its explanation too
@@ -184,6 +186,6 @@ def finish(config: TrainConfig, run: RunDir, mirror: PrivateWandbLogger, *, expl
     mirror.log_mean_curve(run.folds)
     if explained is not None:
         mirror.log_explanation(*explained)
-    mirror.log_results(metrics)
+    mirror.log_results(evaluation)
     forget_previous(run.path / "checkpoints")
     run.finish()

@@ -111,6 +111,11 @@ class BenchmarkConfig:
             planned = trainings(self, self.seeds[0] if self.seeds else 0)
             yield from dict.fromkeys(clash for training in planned for clash in training.clashes())
 
+    def costly_clashes(self) -> Iterator[Clash]:
+        """Yield the costly clashes of each training."""
+        planned = trainings(self, self.seeds[0])
+        yield from dict.fromkeys(clash for training in planned for clash in training.costly_clashes())
+
 
 def benchmark(config: BenchmarkConfig) -> str:
     """Train the missing runs, control the temporal models, write the page; return the table with its path."""

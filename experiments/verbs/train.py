@@ -19,6 +19,7 @@ from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, open_data, open_sources
 from experiments.training.trainer import make_wandb_logger, quiet, rank, validation_note
 from experiments.training.training import FOLD, SINGLE, finish, require_parts, train_along, train_one
+from fer_id.models.config import without_effect
 from fer_id.progress import say
 from fer_id.reporting.page import duration
 from fer_id.runs.metrics import Metrics
@@ -39,6 +40,8 @@ def train(config: TrainConfig) -> str | None:
     if run.done and not run.changed(plain(config), usual(config)):
         say(f"{path} is finished already; remove it or choose another name= to train again")
         return _outcome(run)
+    for line in without_effect(config.model):
+        say(line)
     data = open_data(config, None)
     if note := validation_note(config.trainer):
         say(note)

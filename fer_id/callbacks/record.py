@@ -22,7 +22,7 @@ from fer_id.loggers.run_logger import Row, RunLogger
 from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.models.heads import FEWEST
 from fer_id.progress import say
-from fer_id.runs.run_dir import RunDir
+from fer_id.runs.run_dir import RunDir, by_epoch
 from fer_id.tasks.parallel import of_all_processes
 from fer_id.tasks.tabulate import prediction_table
 from fer_id.types import Predicted
@@ -79,6 +79,11 @@ class Record(pl.Callback):
         """Restore the seconds and the rows of the interrupted run."""
         self._spent, self._rows = float(state_dict["seconds"]), list(state_dict["rows"])
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the loggers the Trainer, whose epoch other numbers belong to."""
+        for logger in _loggers(trainer):
+            logger.follow(trainer)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Hand the rows of earlier epochs to the loggers; epochs that are trained again are not among them."""
         self._began = time.monotonic()
@@ -90,7 +95,8 @@ class Record(pl.Callback):
         self._earlier = dict(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Complete the row: epoch, step, seconds, learning rate, and every number logged in this epoch."""
+        """Complete the row: epoch, step, seconds, learning rate, and every number logged in this epoch. W&B gets it
+        with the lines that callbacks gave ``RunLogger`` meanwhile."""
         known = sorted(trainer.callback_metrics.items())
         row = {
             "epoch": trainer.current_epoch,
@@ -99,9 +105,11 @@ class Record(pl.Callback):
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             **{key: float(value) for key, value in known if value is not self._earlier.get(key)},
         }
-        self._rows.append(plain(row))
-        for logger in _loggers(trainer):
-            logger.log_epoch(self._rows[-1])
+        row, loggers = plain(row), _loggers(trainer)
+        self._rows += [line for logger in loggers if isinstance(logger, RunLogger) for line in logger.take_new()]
+        self._rows.append(row)
+        for logger in loggers:
+            logger.log_epoch(row if isinstance(logger, RunLogger) else by_epoch(self._rows)[-1])
 
 
 def _loggers(trainer: pl.Trainer) -> list[RunLogger | PrivateWandbLogger]:

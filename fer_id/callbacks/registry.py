@@ -6,13 +6,15 @@ or downloaded file never becomes an import path.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
-from fer_id.errors import ConfigError
+from fer_id.errors import ConfigError, cut
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
@@ -24,6 +26,8 @@ OWN = {"class_metrics": "ClassMetrics", "subgroup_fairness": "SubgroupFairness",
 """Name -> class of a callback of fer_id."""
 
 _registered: dict[str, Callable[[], Callback]] = {}
+_checked: dict[str, Callback] = {}
+"""Callbacks that :func:`callback_problems` made and :func:`make_callbacks` has not taken yet."""
 
 
 def register_callback(name: str, make: Callable[[], Callback]) -> None:
@@ -35,14 +39,41 @@ def register_callback(name: str, make: Callable[[], Callback]) -> None:
 
 
 def known_callbacks() -> list[str]:
-    """Return the names of all callbacks that a configuration may name; no package is imported for it."""
-    return [*OWN, *_registered, *entry_points(group=GROUP).names]
+    """Return the sorted names of all callbacks that a configuration may name; no package is imported for it."""
+    return sorted({*OWN, *_registered, *entry_points(group=GROUP).names})
+
+
+def unknown_callback(name: str) -> str:
+    """Return the message for an unknown name, with the nearest known ones: a class may stand for its callback."""
+    known, last = known_callbacks(), name.rpartition(".")[2]
+    classes = {entry.value.rpartition(":")[2]: entry.name for entry in entry_points(group=GROUP)}
+    spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", last).lower()
+    near = [classes[last]] if last in classes else get_close_matches(spelled, known)
+    meant = f", did you mean {' or '.join(near)}?" if near else "."
+    return (
+        f"{cut(name)!r} is unknown{meant} Known: {', '.join(known)}. An installed package offers others as entry "
+        f"points of the group {GROUP}, see docs/LIBRARY.md"
+    )
+
+
+def callback_problems(names: Sequence[str]) -> list[str]:
+    """Return a line for each of somebody's own callbacks that cannot be made. One that can is made here, once:
+    :func:`make_callbacks` returns it, since a constructor may open a file or a connection."""
+    problems = []
+    for name in dict.fromkeys(names):
+        if name in OWN or name in _checked:
+            continue
+        try:
+            _checked[name] = _make(name)
+        except ConfigError as problem:
+            problems.append(str(problem))
+    return problems
 
 
 def make_callbacks(names: Sequence[str]) -> list[Callback]:
-    """Return a new callback for each name, in their order; raise ConfigError for an unknown name, or one whose maker
-    cannot be imported, raises, or makes no Lightning callback."""
-    return [_make(name) for name in names]
+    """Return a callback for each name, in their order, that no other caller has; raise ConfigError for an unknown name,
+    or one whose maker cannot be imported, raises, or makes no Lightning callback."""
+    return [_checked.pop(name) if name in _checked else _make(name) for name in names]
 
 
 def _make(name: str) -> Callback:
@@ -54,10 +85,7 @@ def _make(name: str) -> Callback:
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             return _own(name, f"entry point {entry.value}", partial(_loaded, entry))
-    raise ConfigError(
-        f"trainer.callbacks: {name!r} is unknown. Known: {', '.join(known_callbacks())}. An installed package offers "
-        f"others as entry points of the group {GROUP}, see docs/LIBRARY.md"
-    )
+    raise ConfigError(f"trainer.callbacks: {unknown_callback(name)}")
 
 
 def _loaded(entry: EntryPoint) -> object:

@@ -24,15 +24,16 @@ class GuardedRun:
     gradients) sends nothing, and prints a message once. Without a W&B run no method sends anything.
     """
 
-    def __init__(self, run: wandb.Run | None, rules: Rules) -> None:
-        self._run, self._rules = run, rules
+    def __init__(self, run: wandb.Run | None, rules: Rules, epoch: Callable[[], int | None] = lambda: None) -> None:
+        self._run, self._rules, self._epoch = run, rules, epoch
         self._refused: set[str] = set()
 
     def log(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        """Send numbers and drawn images to the history; ``step`` and ``commit`` are W&B's."""
-        values = self._allowed(data)
+        """Send numbers and drawn images to the history, on the present epoch where ``data`` names none; ``step`` and
+        ``commit`` are W&B's."""
+        values, epoch = self._allowed(data), self._epoch()
         if self._run is not None and values:
-            self._run.log(values, step=step, commit=commit)
+            self._run.log(values if epoch is None else {"epoch": epoch, **values}, step=step, commit=commit)
 
     @property
     def summary(self) -> GuardedMapping:

@@ -22,14 +22,14 @@ from fer_id.objectives import best_row
 from fer_id.progress import say
 from fer_id.runs.configs import Config
 from fer_id.runs.job import Job
-from fer_id.runs.metrics import Metrics
-from fer_id.runs.run_dir import RunDir
+from fer_id.runs.run_dir import RunDir, by_epoch
 
 if TYPE_CHECKING:
     import numpy as np
     import wandb
     from numpy.typing import NDArray
 
+    from fer_id.evaluation.evaluate import Evaluation
     from fer_id.reporting.gallery import Shown
 
 
@@ -51,7 +51,8 @@ class PrivateWandbLogger(EpochRows, WandbLogger):
             shown without paths and names of people; ``trainer.monitor`` in it chooses the best epoch, whose inner
             validation stands in the summary.
         name: in W&B; None: the last two folders, but of a fold, which is named after its child, a number.
-        project, entity, tags: as in W&B.
+        project, entity: as in W&B.
+        tags: beside those of every run: dataset, provenance, model, protocol, mode of the protocol.
         group: runs that belong together; None: the first part of ``name``.
         job_type: ``train``, ``fold``, ``study`` or ``trial``.
         mode: ``auto`` (online with an API key, else offline), ``online``, ``offline`` or ``disabled``.
@@ -79,11 +80,12 @@ class PrivateWandbLogger(EpochRows, WandbLogger):
         self.rules = Rules.of(_job(run), job_type)
         self._rows: list[Row] = []
         self._opened: list[wandb.Run | None] = []
-        self._media: dict[str, wandb.Image | list[wandb.Image]] = {}  # until the row of their epoch is sent
+        self._recorded = False
+        self._beside: dict[str, float | wandb.Image | list[wandb.Image]] = {}  # until the row of their epoch is sent
 
     @cached_property
     def _guarded(self) -> GuardedRun:
-        return GuardedRun(self._open(), self.rules)
+        return GuardedRun(self._open(), self.rules, lambda: self.epoch)
 
     @property
     def experiment(self) -> Any:
@@ -93,7 +95,8 @@ class PrivateWandbLogger(EpochRows, WandbLogger):
     def _open(self) -> wandb.Run | None:
         """Return the unguarded W&B run, None where there is none; only for values that have passed the rules."""
         if not self._opened:
-            run = open_session(self._details, self._settings(), self._mode)
+            details = self._details._replace(tags=[*self._facts(), *self._details.tags])
+            run = open_session(details, self._settings(), self._mode)
             self._opened.append(run)
             if run is not None:
                 guard_globals(self._guarded)
@@ -110,6 +113,13 @@ class PrivateWandbLogger(EpochRows, WandbLogger):
         # The name in config.yaml may be that of the child.
         return public({**_config(self._described), "name": details.name, "study": study})
 
+    def _facts(self) -> list[str]:
+        """Return the tags of every run: dataset, provenance, model, protocol, and what it knew of the tested."""
+        config, job = _config(self._described), _job(self._described)
+        sections: list[Any] = [config.get(key) or {} for key in ("data", "model", "protocol")]
+        data, model, protocol = (section.get("name") for section in sections)
+        return [tag for tag in (data, job.store.provenance, model, protocol, job.mode if config else None) if tag]
+
     @property
     def monitor(self) -> str:
         """Name of the number that chooses the best epoch; known once the training has begun."""
@@ -122,13 +132,13 @@ class PrivateWandbLogger(EpochRows, WandbLogger):
 
     def __getstate__(self) -> dict[str, object]:
         """Return the state without the W&B run: a copy in another process sends nothing."""
-        return {**{key: value for key, value in self.__dict__.items() if key != "_guarded"}, "_opened": [None]}
+        return {**{key: value for key, value in super().__getstate__().items() if key != "_guarded"}, "_opened": [None]}
 
     @rank_zero_only
     def begin(self, rows: Sequence[Row]) -> None:
         """Send the rows of earlier epochs that were not sent yet."""
         self._recorded = True
-        for row in rows[len(self._rows) :]:
+        for row in by_epoch(rows)[len(self._rows) :]:
             self.log_epoch(row)
 
     @rank_zero_only
@@ -137,36 +147,42 @@ class PrivateWandbLogger(EpochRows, WandbLogger):
         self._rows.append(row)
         with harmless():
             if (run := self._open()) is not None:
-                run.log({**self.rules.numbers(row), **self._media})
-                self._media = {}
+                run.log({**self.rules.numbers(row), **self._beside})
+                self._beside = {}
                 run.summary.update(self._best([best_row(pd.DataFrame(self._rows), self.monitor)]))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Send an epoch's numbers as one row, unless ``Record`` does; numbers of a test go to the summary. Pictures,
-        from ``log_image``, go where :attr:`experiment` lets them."""
+        """Send an epoch's numbers as one row, unless ``Record`` does, and beside them those of a callback; numbers of a
+        test go to the summary. Pictures, from ``log_image``, go where :attr:`experiment` lets them."""
         numbers = {name: float(value) for name, value in metrics.items() if not isinstance(value, list)}
         if len(numbers) < len(metrics):
             self.experiment.log({name: value for name, value in metrics.items() if name not in numbers})
         super().log_metrics(numbers, step)
-        if tested := {name: value for name, value in numbers.items() if name.startswith("test/")}:
-            with harmless():
-                if (run := self._open()) is not None:
-                    self._catch_up()
-                    run.summary.update(self.rules.numbers(tested))
+
+    def log_own(self, numbers: Mapping[str, float], epoch: int | None, step: int | None) -> None:
+        """Keep numbers for the row of their epoch."""
+        self._beside |= self.rules.numbers(numbers)
+
+    def log_tested(self, numbers: Mapping[str, float]) -> None:
+        """Send numbers of a test to the summary."""
+        with harmless():
+            if (run := self._open()) is not None:
+                self._catch_up()
+                run.summary.update(self.rules.numbers(numbers))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Send the last epoch, where no ``Record`` did so; the run stays open for what comes after a training."""
         super().finalize(status)
-        self._send_media()
+        self._send_rest()
 
-    def _send_media(self) -> None:
-        """Send the pictures that belong to no epoch, as those of a test."""
+    def _send_rest(self) -> None:
+        """Send what no row of an epoch took, as pictures of a test."""
         with harmless():
-            if self._media and (run := self._open()) is not None:
-                run.log(self._media)
-        self._media = {}
+            if self._beside and (run := self._open()) is not None:
+                run.log(self._beside if self.epoch is None else {"epoch": self.epoch, **self._beside})
+        self._beside = {}
 
     def log_mean_curve(self, folds: Sequence[RunDir]) -> None:
         """Send the mean learning curve of a cross-validation, and the mean of its folds' best epochs. A run without a
@@ -189,17 +205,17 @@ class PrivateWandbLogger(EpochRows, WandbLogger):
             self.begin(self.run.learning_curve().to_dict("records"))  # type: ignore[arg-type]  # its columns are texts
 
     @rank_zero_only
-    def log_results(self, metrics: Metrics) -> None:
-        """Send ``metrics.json``, its table of classes and the figures that may leave, and close the W&B run."""
-        from fer_id.reporting.report import draw_figures, read_evaluation
+    def log_results(self, evaluation: Evaluation) -> None:
+        """Send the metrics of a run, its table of classes and the figures that may leave, and close the W&B run."""
+        from fer_id.reporting.report import draw_figures
 
         with harmless():
             if (run := self._open()) is not None:
                 self._catch_up()
                 figures = {}
                 if "test" not in self.rules.hidden:
-                    figures = draw_figures(self.run, read_evaluation(self.run), self.run.job())
-                results.send_results(run, metrics, figures, self.rules)
+                    figures = draw_figures(self.run, evaluation, self.run.job())
+                results.send_results(run, evaluation.metrics, figures, self.rules)
         self.close()
 
     @rank_zero_only
@@ -225,7 +241,7 @@ class PrivateWandbLogger(EpochRows, WandbLogger):
         with harmless():
             if self.is_open and key.partition("/")[0] not in self.rules.hidden:
                 caption = f"{provenance}: true classes in rows"
-                self._media[key] = wandb.Image(matrix_picture(counts, names), caption=caption)
+                self._beside[key] = wandb.Image(matrix_picture(counts, names), caption=caption)
 
     @rank_zero_only
     def log_panels(self, panels: Mapping[str, Sequence[Shown]]) -> None:
@@ -236,7 +252,7 @@ class PrivateWandbLogger(EpochRows, WandbLogger):
             if (run := self._open()) is not None:
                 images, uploads = results.strip_images(allowed, faces=self.faces)
                 self.run.note_uploads(run.id, uploads)
-                self._media |= images
+                self._beside |= images
 
     def summarise(self, facts: Mapping[str, str | int]) -> None:
         """Put facts about the run into the summary, such as its provenance, with what is withheld and why."""

@@ -153,9 +153,18 @@ def _download(name: str, fit: Fit) -> nn.Module:
             return timm.create_model(name, pretrained=True, num_classes=0, **fit.sizes)
     except Exception as error:  # no network, a proxy, a full disk, no published weights: each in its own exception
         raise CheckpointError(
-            f"timm:{name}: its pretrained weights cannot be had ({_first_line(error)}). Without a network, fetch them "
-            "elsewhere and give the file as model.weights=FILE, or train from scratch with model.pretrained=false."
+            f"timm:{name}: its pretrained weights cannot be had ({_first_line(error)}). Without a network, fetch "
+            f"{_published_file(name)} elsewhere and give it as model.weights=FILE with model.pretrained=false, or "
+            "train from scratch with model.pretrained=false alone."
         ) from error
+
+
+def _published_file(name: str) -> str:
+    """Return where the file of a backbone's published weights is."""
+    published = timm.get_pretrained_cfg(name)
+    if published is not None and published.hf_hub_id:
+        return f"{published.hf_hub_filename or 'model.safetensors'} of https://huggingface.co/{published.hf_hub_id}"
+    return str(published.url) if published is not None and published.url else "a file of them"
 
 
 def _from_file(name: str, fit: Fit, path: str) -> nn.Module:

@@ -36,6 +36,9 @@ HEADS = (
 CONV_SETTINGS = ("widths", "convs", "residual")
 """Settings of the convolutional encoders alone."""
 
+WITHOUT_STATE = ("mean", "last", "set", "own_set", "both_sets", "running_set")
+"""Heads that do not read ``hidden``."""
+
 LARGEST_WIDTH = 16_384
 """Maximum number of channels or units of a layer: a larger number is a typing error that no memory could hold."""
 
@@ -54,7 +57,7 @@ class ModelConfig:
     name: str = setting("cnn_lstm", kind=PATH, help="name of the model in tables, without other effect")
     encoder: str = setting("conv4", help="conv4, shallow, cct or timm:NAME, NAME one of timm's")
     head: str = setting("lstm", help=f"{', '.join(HEADS)}; of model=timm:NAME mean, unless said otherwise")
-    hidden: int = setting(128, min=1, max=LARGEST_WIDTH, help="state of the recurrent and transformer heads")
+    hidden: int = setting(128, min=1, max=LARGEST_WIDTH, help="state of the recurrent, attention and transformer heads")
     dropout: float = setting(0.0, min=0, below=1, help="of pooled features before the classifier, and in transformer")
     stride: str = setting(
         "halved",
@@ -101,7 +104,13 @@ def named_model(name: str) -> ModelConfig:
 
 
 def model_problems(config: ModelConfig) -> list[str]:
-    """Return a line for every problem of a model config. Reads and builds nothing large."""
+    """Return a line for every problem of a model config; a timm encoder is built on the meta device for it."""
+    problems = setting_problems(config)
+    return problems + timm_problems(config.encoder) if config.encoder.startswith(TIMM) else problems
+
+
+def setting_problems(config: ModelConfig) -> list[str]:
+    """Return a line for every problem of a model config that can be known without importing torch and timm."""
     limits = [f"model.{name}: {fault}" for name, fault in faults(config)]
     problems = [*limits, *_encoder_problems(config), *_weight_problems(config)]
     if config.head not in HEADS:
@@ -134,7 +143,7 @@ def _encoder_problems(config: ModelConfig) -> list[str]:
     if config.encoder == OWN_MODULE:
         return [f"model.encoder: {config.name} is a module of somebody's own, which fer_id cannot build"]
     if config.encoder.startswith(TIMM):
-        return [*_foreign_problems(config, *CONV_SETTINGS), *_timm_problems(config.encoder.removeprefix(TIMM))]
+        return _foreign_problems(config, *CONV_SETTINGS)
     return [_unknown("model.encoder", config.encoder, (*BUILT_IN, f"{TIMM}<name>"))]
 
 
@@ -167,9 +176,11 @@ def _block_problems(config: ModelConfig) -> list[str]:
     return problems
 
 
-def _timm_problems(name: str) -> list[str]:
+def timm_problems(encoder: str) -> list[str]:
+    """Return a line where timm has no such encoder (``timm:<name>``), no such weights, or the encoder takes no crop."""
     import timm  # takes seconds, and most configs name no timm encoder
 
+    name = encoder.removeprefix(TIMM)
     architecture, _, tag = name.partition(".")
     if "*" in name and (matches := timm.list_models(name)):
         some = ", ".join(f"{TIMM}{match}" for match in matches[:MOST_MATCHES])
@@ -180,7 +191,20 @@ def _timm_problems(name: str) -> list[str]:
     published = timm.list_pretrained(f"{architecture}.*")
     if tag and name not in published:
         return [f"model.encoder: timm has no weights {name!r}; known: {', '.join(published) or 'none'}"]
+    from fer_id.models.backbones import fit_to_crop
+
+    try:
+        fit_to_crop(name)
+    except ConfigError as refusal:
+        return [str(refusal)]
     return []
+
+
+def without_effect(config: ModelConfig) -> list[str]:
+    """Return a line for each setting that was changed and that no part of the model reads."""
+    if config.head not in WITHOUT_STATE or config.hidden == ModelConfig().hidden:
+        return []
+    return [f"model.hidden={config.hidden} has no effect: head {config.head} has no state; choose another model.head"]
 
 
 def suggestion(name: str, before: str, after: str = "") -> str:

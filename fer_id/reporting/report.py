@@ -14,7 +14,7 @@ from fer_id.evaluation.confidence.calibration import Reliability, reliability
 from fer_id.evaluation.confidence.selective import risk_coverage
 from fer_id.evaluation.evaluate import Evaluation, Options, evaluate, subjects_are_people
 from fer_id.evaluation.metrics import confidences
-from fer_id.evaluation.predictions import check_predictions, judged_clips
+from fer_id.evaluation.predictions import judged_clips
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import LabelSpace
 from fer_id.models.config import OWN_MODULE
@@ -46,6 +46,11 @@ _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure sho
 
 
 def evaluate_run(run: RunDir, options: Options | None = None) -> Metrics:
+    """Evaluate a run as :func:`write_evaluation` does; return its metrics."""
+    return write_evaluation(run, options).metrics
+
+
+def write_evaluation(run: RunDir, options: Options | None = None) -> Evaluation:
     """Evaluate a run; write its predictions with calibration, flags and sets, ``metrics.json``, figures and report.
     Raises DataError where the predictions contradict their contract, or have no such group column, and RunError where a
     file of the run is missing or damaged."""
@@ -54,16 +59,7 @@ def evaluate_run(run: RunDir, options: Options | None = None) -> Metrics:
     run.write_metrics(evaluation.metrics)
     job = run.job()
     write_run_report(run, evaluation.metrics, job, write_figures(run, evaluation, job))
-    return evaluation.metrics
-
-
-def read_evaluation(run: RunDir) -> Evaluation:
-    """Return the predictions and the metrics of an evaluated run, from its files. Raises RunError where one is missing,
-    damaged or incomplete, and DataError where the predictions contradict their contract."""
-    metrics, predictions = read_metrics(run), run.predictions()
-    labels = LabelSpace("run", tuple(metrics.labels))
-    check_predictions(predictions, labels, run.path / "predictions.parquet")
-    return Evaluation(predictions, labels, metrics)
+    return evaluation
 
 
 def draw_figures(run: RunDir, evaluation: Evaluation, job: Job) -> dict[str, Figure]:

@@ -144,7 +144,8 @@ def _is_tainted(run: Path, job: Job, subject: str) -> bool:
 
 
 def _clean(run: RunDir, job: Job, subject: str) -> None:
-    """Remove the subject from the files of a run: its predictions and counts, all reports, pictures and W&B files."""
+    """Remove the subject from the files of a run: its predictions, scores and counts; all reports, pictures and W&B
+    files."""
     if (run.path / "predictions.parquet").exists():
         table = run.predictions()
         run.write_predictions(table[(table["subject_id"] != subject) & (table["fold"] != subject)])
@@ -157,6 +158,7 @@ def _clean(run: RunDir, job: Job, subject: str) -> None:
         path.unlink(missing_ok=True)
     for folder in ("wandb", "explain", "uncertainty"):
         shutil.rmtree(run.path / folder, ignore_errors=True)
+    run.forget_test_line()
 
 
 def _without(job: Job, subject: str) -> Job:

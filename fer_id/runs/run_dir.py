@@ -277,8 +277,32 @@ class RunDir:
             self.write_uploads([*self.uploads(), *({"wandb_run": wandb_run, **picture} for picture in pictures)])
 
     def learning_curve(self) -> pd.DataFrame:
-        """Return ``metrics.jsonl``, a row per epoch; empty without the file. A last line cut by a crash is dropped.
-        Raises RunError where the file cannot be read, or another line is not a JSON object of numbers."""
+        """Return ``metrics.jsonl``, a row per epoch (see :func:`by_epoch`); empty without the file. A last line cut by
+        a crash is dropped. Raises RunError where the file cannot be read, or another line is not a JSON object of
+        numbers."""
         path = self.path / "metrics.jsonl"
         lines = read_json_lines(path, RunError)
-        return pd.DataFrame(record(list[dict[str, Number | None]], lines, str(path), RunError))
+        return pd.DataFrame(by_epoch(record(list[dict[str, Number | None]], lines, str(path), RunError)))
+
+    def forget_test_line(self) -> None:
+        """Remove the numbers of ``trainer.test`` from ``metrics.jsonl``, when a tested subject was withdrawn."""
+        path = self.path / "metrics.jsonl"
+        lines = read_json_lines(path, RunError)
+        if left := [line for line in lines if is_of_training(line)]:
+            atomic_write_text(path, "".join(f"{json.dumps(line)}\n" for line in left))
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_of_training(line: Mapping[str, object]) -> bool:
+    """Return whether a line of ``metrics.jsonl`` is of a training; the line of a test has neither epoch nor step."""
+    return "epoch" in line or "step" in line
+
+
+def by_epoch(lines: Iterable[Mapping[str, float | None]]) -> list[dict[str, float | None]]:
+    """Return a row per epoch with all numbers of its lines, the last one of a name; lines of no epoch are left out."""
+    rows = dict[float, dict[str, float | None]]()
+    for line in lines:
+        if (epoch := line.get("epoch")) is not None:
+            rows.setdefault(epoch, {}).update(line)
+    return list(rows.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from fer_id.callbacks.record import WritePredictions, run_callbacks
 from fer_id.errors import RunError
 from fer_id.files import locked, sweep
 from fer_id.loggers.wandb import PrivateWandbLogger
-from fer_id.reporting.report import evaluate_run
+from fer_id.progress import say
+from fer_id.reporting.report import write_evaluation
 from fer_id.runs.ancestry import ancestry, require_unseen
-from fer_id.runs.configs import Config
+from fer_id.runs.configs import Config, Tree
 from fer_id.runs.description import describe_config, describe_job, describe_trainer
+from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 
@@ -36,13 +39,14 @@ class TrainingRun(RunDir):
     def begin(
         cls, path: str | Path, *, task: pl.LightningModule, data: Any, start: RunDir | None = None
     ) -> TrainingRun:
-        """Make the folder ``runs/<study>/<name>``, or resume an unfinished run of the same settings and data.
+        """Make the folder ``runs/<study>/<name>``, or resume an unfinished run of the same settings and data. A
+        finished one is kept as it is, with a line: train where ``not run.done``, and a loop can be repeated.
 
         ``task.model`` is the nn.Module that is trained, ``data`` a data module of fer_id. ``start``, the run whose
         weights the model starts from, is recorded as the parent: a withdrawal from it reaches this run. Raises
         ConfigError where ``task`` or ``data`` is of another kind, LeakageError where ``start`` or one of its ancestors
-        learned from a subject that ``data`` tests, and RunError where the folder holds a finished run, or one of other
-        settings or data.
+        learned from a subject that ``data`` tests, and RunError where the folder holds a run of other settings or data,
+        or a finished one of another ``start``.
         """
         run = cls(path)
         run.require_whole()
@@ -54,8 +58,25 @@ class TrainingRun(RunDir):
             for ancestor in ancestry(start, data.fold.name):
                 require_unseen(ancestor, data.subjects(data.fold.test), f"fold {data.fold.name} tests")
             job = job.model_copy(update={"parents": [str(start.path)]})
-        cls.create(path, config, job)
+        if run.done:
+            run._require_same(config, job)
+            say(f"{run.path} is finished already: it is kept; remove it or choose another folder to train again")
+        else:
+            cls.create(path, config, job)
         return run
+
+    def _require_same(self, config: Tree, job: Job) -> None:
+        """Raise RunError unless this finished run is of these settings, data and parents."""
+        self.require_consent()
+        self.require_store(job.store.fingerprint)
+        changed = self.changed(config)
+        if _places(self.job().parents) != _places(job.parents):
+            changed.append("start")
+        if changed:
+            raise RunError(
+                f"{self.path} is a finished run of other settings (differs in {', '.join(changed[:8])}): choose "
+                "another folder, or remove this one to train again"
+            )
 
     def callbacks(self, monitor: str = "val/macro_f1") -> list[pl.Callback]:
         """Return the callbacks that make a training a run: checkpoints, record, seeding, resuming, predictions.
@@ -70,6 +91,10 @@ class TrainingRun(RunDir):
             WritePredictions(self),
             *run_callbacks(self, monitor, seed=self.job().seed or 0),
         ]
+
+
+def _places(parents: Sequence[str]) -> set[Path]:
+    return {Path(parent).resolve() for parent in parents}
 
 
 class ResumeRun(pl.Callback):
@@ -89,7 +114,9 @@ class ResumeRun(pl.Callback):
         if stage != "fit":
             return
         if self.run.done:
-            raise RunError(f"{self.run.path} is a finished run; begin another one to train again")
+            raise RunError(
+                f"{self.run.path} is a finished run: leave trainer.fit out (`if not run.done`), or begin another"
+            )
         last = self.run.path / "checkpoints" / "last.ckpt"
         if trainer.is_global_zero:
             self._held.enter_context(locked(self.run.path, RunError))
@@ -134,11 +161,11 @@ def evaluate(run: RunDir, task: pl.LightningModule, data: Any) -> Metrics:
     curve = run.learning_curve()
     if len(curve) and "seconds" in curve:
         run.write_job(run.job().model_copy(update={"seconds": float(curve["seconds"].iloc[-1])}))
-    metrics = evaluate_run(run)
+    evaluation = write_evaluation(run)
     trainer = task._trainer  # `task.trainer` raises where there is none
     for logger in () if trainer is None else trainer.loggers:
         if isinstance(logger, PrivateWandbLogger):
-            logger.log_results(metrics)
+            logger.log_results(evaluation)
     forget_previous(run.path / "checkpoints")
     run.finish()
-    return metrics
+    return evaluation.metrics

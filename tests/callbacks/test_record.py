@@ -115,6 +115,22 @@ def test_a_training_from_the_start_drops_an_old_record(tmp_path: Path, store: Pa
     assert len(lines_of(folder)[0]) > 1
 
 
+class Own(pl.Callback):
+    """Gives the logger a number at each step."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        trainer.logger.log_metrics({"train/own": 1.0}, step=trainer.global_step)
+
+
+def test_a_resumed_run_has_every_line_of_a_callback_once(tmp_path: Path, store: Path) -> None:
+    with pytest.raises(PowerCut):
+        train(tmp_path / "run", store, epochs=3, cut=1, more=Own())
+    train(tmp_path / "run", store, epochs=3, more=Own())
+    steps = [(line["epoch"], line["step"]) for line in lines_of(tmp_path / "run") if "train/own" in line]
+    assert steps == [(0, 1), (0, 2), (1, 3), (1, 4), (2, 5), (2, 6)]
+    assert RunDir(tmp_path / "run").learning_curve()["epoch"].tolist() == [0, 1, 2]
+
+
 class Sometimes(pl.Callback):
     """Logs a number in the first epoch alone."""
 

@@ -344,7 +344,7 @@ def test_a_reader_that_raises_ends_with_2(tmp_path: Path, capsys: Capture) -> No
     raises = (
         r"own_web_faces\.WebFacesDataModule\.read raises ValueError \(own_web_faces\.py, line \d+\) after 0 records: "
     )
-    expected = r"not enough values to unpack.*Expected: it yields Still, and raises DataError for faulty raw data"
+    expected = r"not enough values to unpack.*Expected: it yields Still, and a DataError for each faulty one"
     assert re.search(raises + expected, message)
     assert not {"fault of fer-id", "Traceback"} & set(re.findall("fault of fer-id|Traceback", message))
     assert not (tmp_path / "out").exists()
@@ -358,6 +358,38 @@ def test_an_error_within_a_reader_names_file_and_line(tmp_path: Path) -> None:
     dataset = type("Broken", (Pictures,), {"read": classmethod(broken)})
     raises = r"Broken\.read raises KeyError \(test_own_dataset\.py, line \d+\) after 1 records: 'emotion'"
     assert re.search(raises, refusal(dataset, tmp_path))
+
+
+def test_all_faults_of_a_reader_are_listed_a_mistyped_class_once(tmp_path: Path) -> None:
+    def faulty(cls: Any, source: Path, left_out: Any) -> Iterator[Any]:
+        yield DataError("labels.csv, line 1: no picture a.jpg, expected its name")
+        yield from (Still(f"p{i}", "train", "smiling" if i % 3 else "hapy", GOOD) for i in range(90))
+        yield DataError("labels.csv, line 92: age 'x', expected a number")
+        raise KeyError("emotion")
+
+    message = refusal(type("Faulty", (Pictures,), {"read": classmethod(faulty)}), tmp_path)
+    first, *lines, hint = message.splitlines()
+    assert first.endswith("Faulty.read: 5 problems")
+    for line, begins, ends in zip(
+        lines,
+        (
+            "raises KeyError",
+            "labels.csv, line 1:",
+            "Still 2 (p0): label 'hapy'",
+            "Still 3 (p1): label",
+            "labels.csv",
+        ),
+        ("a DataError for each faulty one", "its name", "(and so 29 more)", "(and so 59 more)", "expected a number"),
+        strict=True,
+    ):
+        assert line.startswith(f"  - {begins}")
+        assert line.endswith(ends)
+    assert "docs/DATASETS.md" in hint
+
+
+def test_a_missing_licence_is_noted_on_the_card(picture: Callable[..., Any], tmp_path: Path, capsys: Capture) -> None:
+    assert made(people(picture, {}), tmp_path).card.notes == ["licence not given"]
+    assert "own: licence not given; People.licence says it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -430,8 +462,14 @@ def test_an_installed_package_offers_a_dataset_by_an_entry_point(
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("no_such_module:A", "no_such_module:A cannot be imported (ModuleNotFoundError"),
-        ("data_modules.stills:Nothing", "cannot be imported (AttributeError"),
+        (
+            "no_such_module:A",
+            "fer-id: no_such_module: cannot be imported as dataset wrong, no_such_module:A",
+        ),
+        (
+            "data_modules.stills:Nothing",
+            "as dataset wrong, data_modules.stills:Nothing: AttributeError",
+        ),
         ("data_modules.stills:Still", "expected a subclass of FerDataModule"),
         ("data_modules.folders:FolderDataModule", "has dataset = 'folder', expected 'wrong', as it is registered"),
     ],
@@ -440,3 +478,17 @@ def test_a_wrong_registration(target: str, expected: str, monkeypatch: pytest.Mo
     monkeypatch.setitem(DATASETS, "wrong", target)
     assert main(["prepare", "data=wrong", "data.source=x", "out=y"]) == USERS_FAULT
     assert expected in capsys.readouterr().err
+
+
+def test_a_module_that_fails_to_import_heads_its_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "own_broken.py").write_text("import csv\n\nFACES = csv.no_such_thing\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(DATASETS, "broken", "own_broken:Faces")
+    assert main(["prepare", "data=broken", "data.source=x", "out=y"]) == USERS_FAULT
+    message = capsys.readouterr().err
+    assert message.startswith("fer-id: own_broken: cannot be imported as dataset broken, own_broken:Faces")
+    assert f"({tmp_path / 'own_broken.py'}, line 3)" in message
+    assert main(["prepare", "data=broken", "data.source=x"]) == USERS_FAULT  # beside other problems
+    assert "settings: 2 problems" in capsys.readouterr().err

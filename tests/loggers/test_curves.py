@@ -32,6 +32,13 @@ def make_logger(folder: Path, told: Any, validated: int = 0) -> PrivateWandbLogg
     return logger
 
 
+def fitting(**facts: Any) -> Any:
+    """A Trainer in the second epoch of a training."""
+    loop = SimpleNamespace(epoch_progress=SimpleNamespace(current=SimpleNamespace(ready=2)))
+    state = SimpleNamespace(fn="fit")
+    return SimpleNamespace(**{"fit_loop": loop, "state": state, "testing": False, "logged_metrics": {}, **facts})
+
+
 def fold(root: Path, name: str, scores: list[float | None], validated: list[str], children: int = 0) -> RunDir:
     """A fold run with a curve; ``children`` of those whom it validates are real."""
     run = RunDir(root / "folds" / name)
@@ -48,6 +55,7 @@ def test_every_epoch_is_told_once_and_a_resumed_training_tells_the_earlier_ones_
     rows = [{"epoch": epoch, "val/loss": 1.0 - epoch / 4} for epoch in range(3)]
     first, resumed = w_and_b(), w_and_b()
     logger = make_logger(tmp_path, first)
+    logger.follow(fitting(logged_metrics=rows[0]))
     logger.begin([])
     for row in rows[:2]:
         logger.log_epoch(row)
@@ -60,6 +68,25 @@ def test_every_epoch_is_told_once_and_a_resumed_training_tells_the_earlier_ones_
     logger.log_epoch(rows[2])
     assert resumed.rows == rows
     assert resumed.summary == {"val/loss": 0.5, "val/best_epoch": 2}
+
+
+def test_numbers_of_ones_own_are_on_the_present_epoch(tmp_path: Path) -> None:
+    told = w_and_b()
+    told.log = lambda row, **_: told.rows.append(row)
+    logger = make_logger(tmp_path, told)
+    logger.experiment.log({"train/early": 1.0})  # before a training
+    logger.follow(fitting(global_step=7))
+    logger.begin([])
+    logger.experiment.log({"train/mine": 1.0})
+    logger.experiment.log({"train/mine": 2.0, "epoch": 0})
+    logger.log_metrics({"train/beside": 3.0, "epoch": 9})
+    logger.log_epoch({"epoch": 1, "val/loss": 0.5})
+    assert told.rows == [
+        {"train/early": 1.0},
+        {"epoch": 1, "train/mine": 1.0},
+        {"epoch": 0, "train/mine": 2.0},
+        {"epoch": 1, "val/loss": 0.5, "train/beside": 3.0},
+    ]
 
 
 def test_a_training_that_was_over_before_sends_its_recorded_epochs_once(tmp_path: Path) -> None:

@@ -115,5 +115,7 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path: Path, monkeypat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(CheckpointError, match=r"cannot be had .*model\.weights=FILE"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot be had .*model\.safetensors of .*/timm/resnet18\.a1_in1k .*model\.weights=FILE"
+    ):
         TimmEncoder("resnet18", pretrained=True)

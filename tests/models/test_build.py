@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fer_id.errors import ConfigError
-from fer_id.models.build import ModelConfig, build_model
-from fer_id.models.config import HEADS, model_problems
+from fer_id.models.build import ModelConfig, build_model, model_cost
+from fer_id.models.config import HEADS, model_problems, without_effect
 
 
 def test_the_default_is_the_paper_s_cnn_lstm() -> None:
@@ -80,6 +80,17 @@ def test_each_problem_says_what_was_expected(config: ModelConfig, expected: str)
     problems = model_problems(config)
     assert len(problems) == 1
     assert expected in problems[0]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_hidden_is_noted_where_a_head_does_not_read_it(head: str) -> None:
+    def parameters(hidden: int) -> int:
+        return model_cost(ModelConfig(head=head, hidden=hidden)).parameters
+
+    lines = without_effect(ModelConfig(head=head, hidden=64))
+    assert bool(lines) == (parameters(64) == parameters(128))
+    assert all(f"model.hidden=64 has no effect: head {head}" in line for line in lines)
+    assert without_effect(ModelConfig(head=head)) == []
 
 
 def test_every_head_passes() -> None:

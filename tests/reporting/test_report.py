@@ -1,4 +1,5 @@
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -6,11 +7,12 @@ from fer_id.errors import DataError, FerIdError, RunError
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.files import read_json, write_json
 from fer_id.labels import TARGET
+from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.reporting import words
 from fer_id.reporting.comparison.page import write_comparison
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import duration
-from fer_id.reporting.report import evaluate_run, write_report
+from fer_id.reporting.report import evaluate_run, write_evaluation, write_report
 from fer_id.runs.job import Job
 from tests.reporting.conftest import Page
 
@@ -199,3 +201,14 @@ def test_predictions_without_a_tested_subject_or_with_an_edited_answer_are_refus
         evaluate_run(run)
     run.write_predictions(table)
     evaluate_run(run)
+
+
+def test_wandb_gets_the_evaluation_that_was_just_written(make_run):
+    run, told = make_run(), SimpleNamespace(summary={}, log=lambda row: None)
+    run.write_job(run.job().model_copy(update={"children": {"train": 0, "validation": 0, "test": 0}}))
+    evaluation = write_evaluation(run)
+    (run.path / "predictions.parquet").unlink()
+    logger = PrivateWandbLogger(run)
+    logger._opened = [told]
+    logger.log_results(evaluation)
+    assert told.summary["test/accuracy"] == evaluation.metrics.accuracy

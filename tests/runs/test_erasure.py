@@ -51,7 +51,10 @@ def test_a_calibration_child_leaves_every_table_and_what_learned_from_it_is_quar
 
 
 def test_the_parts_of_a_run_know_nothing_of_whom_it_tests(cross_fitted: RunDir) -> None:
+    record = cross_fitted.path / "metrics.jsonl"
+    record.write_text('{"epoch": 0, "val/loss": 1.0}\n{"test/loss": 1.0}\n')
     erased = erase_from_runs(cross_fitted.path.parent, "c4", "c4 withdrew")
+    assert record.read_text() == '{"epoch": 0, "val/loss": 1.0}\n'
     assert not erased.quarantined
     assert erased.cleaned == [cross_fitted.path]
     assert [run.part for run in cross_fitted.parts] == [0, 1, 2]

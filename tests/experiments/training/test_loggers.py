@@ -113,7 +113,7 @@ def test_a_callback_of_ones_own_joins_by_its_name(
 
     monkeypatch.setattr(registry, "_registered", {})
     output = refusal(capsys, tiny(drawn, tmp_path, "trainer.callbacks=[mine]", "name=a"))
-    assert "mine: unknown. Known: class_metrics, subgroup_fairness, grad_cam_panel" in output
+    assert "'mine' is unknown. Known: class_metrics, grad_cam_panel, subgroup_fairness" in output
     register_callback("mine", Mine)
     (row,) = train(tiny(drawn, tmp_path, "trainer.callbacks=[mine]", "name=a")).learning_curve().to_dict("records")
     assert row["train/mine"] == 0.25
