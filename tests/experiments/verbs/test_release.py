@@ -224,6 +224,28 @@ def test_the_onnx_file_has_the_models_logits_by_the_contract_alone(bundle: Path,
     assert np.abs(logits - expected.numpy()).max() < 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [(("model.head=own_set",), "clip"), (("model.head=running_set",), "step"), (("model=compact_vit",), "step")],
+)
+def test_other_models_are_explained_released_and_streamed_where_they_have_a_state(
+    settings: tuple[str, ...], kind: str, drawn: Path, tiny: Tiny, keys: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("FER_ID_KEYS", str(keys))
+    arguments = tiny(drawn, tmp_path / "runs", "name=a/run", *settings)
+    conv = ("model.widths", "model.convs") if "model=compact_vit" in settings else ()
+    run = train([argument for argument in arguments if argument.partition("=")[0] not in conv])
+    assert main(["explain", str(run.path), "clips=4", "checks=0"]) == DONE
+    good(run)
+    assert main(["release", str(run.path), "policy=demonstration", f"out={tmp_path / 'bundle'}"]) == DONE
+    onnx = json.loads((tmp_path / "bundle" / "contract.json").read_text())["onnx"]
+    assert onnx["kind"] == kind
+    assert onnx["parity"]["max_difference"] < 1e-4
+    frames, valid = torch.rand(1, 3, 3, 64, 64), torch.ones(1, 3, dtype=torch.bool)
+    assert load_bundle(tmp_path / "bundle").model(frames, valid).shape == (1, 5)
+
+
 def test_a_bundle_is_verified_and_tampering_is_reported(
     bundle: Path, keys: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
