@@ -18,7 +18,7 @@ from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
 from fer_id.loggers.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
-from fer_id.models.config import TIMM, ModelConfig, setting_problems, timm_problems
+from fer_id.models.config import TIMM, ModelConfig, setting_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.settings import PATH, SELECTOR, WORD, Clash, setting
@@ -229,7 +229,9 @@ class TrainConfig:
         if self.model.encoder.startswith(TIMM):
             if "timm" not in sys.modules:
                 say(f"model.encoder={self.model.encoder}: asking timm, whose import takes some seconds")
-            yield from map(_clash, timm_problems(self.model.encoder))
+            from fer_id.models.backbones import backbone_problems
+
+            yield from map(_clash, backbone_problems(self.model.encoder, self.model.stride))
 
     def _not_together(self) -> Iterator[Clash]:
         """Yield settings that one training on several devices does not support."""

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from fer_id.errors import CheckpointError, ConfigError, Problems
 from fer_id.models.checkpoint import is_finite, read_tensors, usable
-from fer_id.models.config import TIMM, suggestion
+from fer_id.models.config import TIMM, suggestion, timm_problems
 from fer_id.models.encoders import HALVES, Encoder
 from fer_id.progress import say, track
 from fer_id.types import CROP
@@ -119,6 +119,17 @@ def fit_to_crop(name: str, stride: str = "halved") -> Fit:
             f"model.encoder: timm:{name}{with_own} takes no {CROP}x{CROP} images ({reason}); choose another"
         )
     return max(fits, key=lambda fit: fit.side)
+
+
+def backbone_problems(encoder: str, stride: str) -> list[str]:
+    """Return a line where timm has no such encoder (``timm:<name>``), no such weights, or it takes no 64x64 image."""
+    if problems := timm_problems(encoder):
+        return problems
+    try:
+        fit_to_crop(encoder.removeprefix(TIMM), stride)
+    except ConfigError as refusal:
+        return [str(refusal)]
+    return []
 
 
 def _sizes(name: str, stride: str) -> list[Sizes]:
