@@ -33,9 +33,10 @@ from fer_id.release.policy import Policy, read_policy
 from fer_id.runs.metrics import Metrics, Subgroups
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import setting
+from fer_id.simulation.casting import cast, casting_of
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.stills import Stills, choose_stills
-from fer_id.simulation.target_domain import GROUPS, SimulatedClip, cast, casting_of, simulate_clip
+from fer_id.simulation.target_domain import GROUPS, SimulatedClip, simulate_clip
 from fer_id.store.reader import ClipStore
 from fer_id.tasks.tabulate import prediction_table
 from fer_id.types import Predicted
@@ -138,7 +139,7 @@ def _summary(cohorts: list[Subgroups], policy: Policy) -> Detected:
 
 def _subgroups(stills: Stills, domain: DomainConfig, trained: TrainedModel) -> Subgroups:
     """Return the ``subgroups`` of ``metrics.json`` for one simulated cohort."""
-    children = [casting_of(stills, domain, *role) for role in cast(stills, domain) if role[0] == "test"]
+    children = [casting_of(stills, domain, role) for role in cast(stills, domain, ["test"])]
     made = [simulate_clip(child, emotion, 0, domain) for child in children for emotion in TARGET.names]
     return compute_subgroups(_answers(made, trained), TARGET, Breakdown())[0]
 

@@ -46,6 +46,12 @@ def backward_maps(sources: Points, targets: Points) -> Maps:
     return maps
 
 
+def remap(picture: NDArray[np.float32], where: Maps) -> NDArray[np.float32]:
+    """Return a picture (H, W, C) as a backward map (64, 64, 2) shows it, (64, 64, C)."""
+    seen = cv2.remap(picture, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(seen, np.float32)
+
+
 def folded(maps: Maps) -> NDArray[np.float64]:
     """Compute the share of each picture that is folded over itself, (T, 64, 64, 2) -> (T,).
 
