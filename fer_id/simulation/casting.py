@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,10 @@ from scipy.optimize import linear_sum_assignment
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
 from fer_id.simulation.domain import DomainConfig
+from fer_id.simulation.drawn.acting import Subject
 from fer_id.simulation.drawn.canvas import Array
+from fer_id.simulation.drawn.expression import ACTION_UNITS
+from fer_id.simulation.drawn.traits import LEAST_PEAK, sample_look, sample_traits
 from fer_id.simulation.driving import Expression, uncrossed
 from fer_id.simulation.stills import Rows, Stills
 
@@ -41,9 +44,12 @@ class Role(NamedTuple):
 
 @dataclass(frozen=True)
 class Casting:
-    """Child with the expressions of its clips, by emotion: the name of the other still, and the expression."""
+    """Child with the expressions of its clips, by emotion: the name of the other still, and the expression.
 
-    tag: str  # of the source, part of the child's name
+    The subject's ``habits`` are zero, as the expressions are in the stills.
+    """
+
+    subject: Subject
     role: Role
     expressions: dict[str, list[tuple[str, Expression]]]
 
@@ -97,6 +103,24 @@ def deal(cost: Array, each: int, rng: np.random.Generator) -> Rows:
     return np.array(dealt, np.int64)
 
 
+def subject_of(split: str, number: int, config: DomainConfig, tag: str = "") -> Subject:
+    """Draw a simulated subject, a function of the seed, the split and the number; ``tag`` is part of its name."""
+    rng = np.random.default_rng([config.seed, SPLITS.index(split), number])
+    drawn = sample_traits(number, config.seed, rng, config.degrees, config.parts.tolist(), config.gaps)
+    own, sign = drawn.dynamics, 1 if drawn.gender == "female" else -1
+    late = 1 + config.gaps * (config.young_onset - 1) if drawn.age_group == "05-08" else 1.0
+    own = replace(
+        own,
+        peak=float(np.clip(own.peak + config.gaps * sign * config.gender_peak / 2, LEAST_PEAK, 1)),
+        onset_s=own.onset_s * late,
+    )
+    traits = replace(drawn, subject_id=f"sim{tag}{config.seed}-{split}-{number:03d}", dynamics=own)
+    units = len(ACTION_UNITS)
+    still_face = {name: np.zeros(units) for name in TARGET.names}
+    look = sample_look(drawn.age_group, drawn.gender, drawn.ethnicity, rng)
+    return Subject(traits, look, np.zeros(units), still_face, np.ones((2, units)))
+
+
 def casting_of(stills: Stills, config: DomainConfig, role: Role) -> Casting:
     """Read the stills of a child and compute where its face rests and its apexes lie."""
     base = stills.still(role.base)
@@ -111,7 +135,7 @@ def casting_of(stills: Stills, config: DomainConfig, role: Role) -> Casting:
             apex = uncrossed(rest + other.points - other.neutral + beside)
             made.append((str(names.iloc[row]), Expression(base, other, rest, apex)))
         expressions[emotion] = made
-    return Casting(stills.tag, role, expressions)
+    return Casting(subject_of(role.split, role.number, config, stills.tag), role, expressions)
 
 
 def _own_way(stills: Stills, role: Role, emotion: str, seed: int) -> Array:

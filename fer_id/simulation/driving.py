@@ -28,12 +28,12 @@ _LIDS = ((range(36, 42), (37, 38), (40, 41)), (range(42, 48), (43, 44), (46, 47)
 _MEETING = ((37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65), (50, 58), (51, 57), (52, 56))
 """Upper and lower points of lids and lips, which may meet and must not cross."""
 
-_INNER, _SOFT = 0.9, 3.0  # border of the inner face: share of the way from the nose to the outline, and blur in pixels
+_INNER, _SOFT = 0.95, 3.0  # border of the inner face: share of the way from the nose to the outline, and blur in pixels
 _FOREHEAD = 0.25  # eye distances above the brows
-_LOW = CROP / 6  # standard deviation in pixels of the Gaussian whose result is tone and light; those stay the base's
-_GAINS = (0.67, 1.33)  # allowed contrast ratio of two pictures; beyond it noise is amplified, or a face washed out
+_LOW = CROP / 5  # standard deviation in pixels of the Gaussian whose result is tone and light; those stay the base's
+_GAINS = (0.75, 1.6)  # allowed contrast ratio of two pictures; beyond it noise is amplified, or a face washed out
 _PARTED = (0.5, 2.0)  # pixels between lips parted by a movement where their inside begins to be, and is, dark
-_DARK = 0.3  # brightness of the inside of a mouth, as a share of the lips'
+_DARK = 0.4  # brightness of the inside of a mouth, as a share of the lips'
 _HEAD = landmarks(HeadShape(), np.zeros(14))
 
 
@@ -46,6 +46,11 @@ class Still:
     points: Array
     neutral: Array
     gray: bool  # True where the picture has no colour
+
+    @property
+    def pixels(self) -> NDArray[np.float32]:
+        """The picture as floats, (64, 64, 3), or (64, 64, 1) without colour."""
+        return np.ascontiguousarray(self.picture[..., :1] if self.gray else self.picture, np.float32)
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,8 @@ def drive(
     The ``intensity`` of the performance is e(t); its ``activation`` adds movements and must contain no expression.
     ``rng`` draws alignment, sensor noise and landmark errors; the amplitudes are those of ``DomainConfig``.
     """
-    base = expression.base
-    moved, parted = _moved(expression, act)
+    base, pixels = expression.base, expression.base.pixels
+    moved, opened = _moved(expression, act)
     points = _aligned(moved, rng)
     brought = difference(expression)
     own_maps, brought_maps = _maps(expression, points, act.gaze * gaze * EYE_DISTANCE)
@@ -92,11 +97,13 @@ def drive(
     frames = np.zeros((len(times), CROP, CROP, 3), np.uint8)
     valid = np.zeros(len(times), np.bool_)
     for t, intensity in enumerate(act.intensity):
-        picture = remap(base.picture.astype(np.float32), own_maps[t])
+        picture = remap(pixels, own_maps[t])
         if intensity > 0:
             picture += np.float32(intensity) * remap(brought, brought_maps[t])
-        picture = _open_mouth(picture, points[t], float(parted[t]))
-        lit = np.asarray(cv2.multiply(picture, field, dtype=cv2.CV_8U), np.uint8)
+        if opened[t] > 0:
+            picture = _open_mouth(picture, points[t], opened[t])
+        rgb = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB) if base.gray else picture
+        lit = np.asarray(cv2.multiply(rgb, field, dtype=cv2.CV_8U), np.uint8)
         obstructed, hidden = _obstructed(lit, act, points[t], float(times[t]), base.gray)
         valid[t] = not (act.away[t] or hidden > HIDDEN)
         if valid[t]:
@@ -107,17 +114,18 @@ def drive(
 
 
 def difference(expression: Expression) -> NDArray[np.float32]:
-    """Compute what the other still adds to the base within the inner face at the apex, (64, 64, 3).
+    """Compute what the other still adds to the base within the inner face at the apex, (64, 64, 3), or (64, 64, 1)
+    without colour.
 
-    The other still gives the details; tone and light, the frequencies below a sixth of the picture, and the contrast
+    The other still gives the details; tone and light, the frequencies below a fifth of the picture, and the contrast
     stay the base's.
     """
     base, other, apex = expression.base, expression.other, expression.apex
     maps = backward_maps(np.stack([base.points, other.points]), apex[None])
-    own, theirs = (remap(each.picture.astype(np.float32), maps[k, 0]) for k, each in enumerate((base, other)))
     mask = inner_face(apex)
-    fine = [picture - cv2.GaussianBlur(picture, (0, 0), _LOW) for picture in (own, theirs)]
-    contrast = [float(np.sqrt((mask * detail**2).sum() / (3 * mask.sum()))) for detail in fine]
+    warped = [remap(each.pixels, maps[k, 0]) for k, each in enumerate((base, other))]
+    fine = [picture - cv2.GaussianBlur(picture, (0, 0), _LOW).reshape(picture.shape) for picture in warped]
+    contrast = [float(np.sqrt((mask * detail**2).sum() / (detail.shape[2] * mask.sum()))) for detail in fine]
     gain = np.clip(contrast[0] / max(contrast[1], 1.0), *_GAINS)
     return np.asarray(mask * (np.float32(gain) * fine[1] - fine[0]), np.float32)
 
@@ -132,8 +140,8 @@ def uncrossed(shape: Array) -> Array:
 
 
 def _moved(expression: Expression, act: Performance) -> tuple[Array, Array]:
-    """Compute the landmarks (T, 68, 2) under expression, head motion, lids and stray movements, and by how many pixels
-    the movements part the lips (T,)."""
+    """Compute the landmarks (T, 68, 2) under expression, head motion, lids and stray movements, and how far the
+    movements open the mouth (T,): 0 closed, 1 its inside is dark."""
     moved: Array = expression.rest + act.intensity[:, None, None] * (expression.apex - expression.rest)
     heads = landmarks(HeadShape(), act.activation)
     seen = [Pose(*place).project(head) for place, head in zip(act.head.tolist(), heads, strict=True)]
@@ -146,7 +154,7 @@ def _moved(expression: Expression, act: Performance) -> tuple[Array, Array]:
         scale = np.clip(opening / drawn, 0, 1)[:, None]
         beside[:, list(eye), 1] = middle[..., 1] + (beside[:, list(eye), 1] - middle[..., 1]) * scale
     parted = beside[:, [65, 66, 67], 1].mean(axis=1) - beside[:, [61, 62, 63], 1].mean(axis=1)
-    return moved + beside, parted
+    return moved + beside, np.clip((parted - _PARTED[0]) / (_PARTED[1] - _PARTED[0]), 0, 1)
 
 
 def _aligned(points: Array, rng: np.random.Generator) -> Array:
@@ -184,14 +192,11 @@ def inner_face(points: Array) -> NDArray[np.float32]:
     return np.asarray(soft, np.float32)[..., None]
 
 
-def _open_mouth(picture: NDArray[np.float32], points: Array, parted: float) -> NDArray[np.float32]:
-    """Darken the inside of a mouth that a movement opens by ``parted`` pixels: a warp only stretches the lips."""
-    dark = float(np.clip((parted - _PARTED[0]) / (_PARTED[1] - _PARTED[0]), 0, 1))
-    if dark == 0:
-        return picture
+def _open_mouth(picture: NDArray[np.float32], points: Array, opened: float) -> NDArray[np.float32]:
+    """Darken the inside of a mouth that a movement opens: a warp only stretches the lips."""
     mask = np.zeros((CROP, CROP), np.uint8)
     cv2.fillPoly(mask, [np.rint(points[60:68] * 16).astype(np.int32)], (255,), cv2.LINE_AA, 4)
-    inside = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.6)[..., None] * np.float32(dark / 255)
+    inside = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.6)[..., None] * np.float32(opened / 255)
     x, y = np.clip(points[48:60].round().astype(int), 0, CROP - 1).T
     inner = _DARK * picture[y, x].mean(axis=0)
     return np.asarray(picture + inside * np.minimum(inner - picture, 0), np.float32)

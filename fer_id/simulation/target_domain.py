@@ -18,13 +18,12 @@ from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
 from fer_id.progress import track
 from fer_id.simulation import strips
-from fer_id.simulation.casting import MIXED, Casting, Role, cast, casting_of
+from fer_id.simulation.casting import MIXED, Casting, Role, cast, casting_of, subject_of
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.drawn.acting import FIXED, Performance, Subject, perform
 from fer_id.simulation.drawn.clip_store import Row, in_processes
-from fer_id.simulation.drawn.expression import ACTION_UNITS
 from fer_id.simulation.drawn.rendering import ALIGN_NOISE, HIDDEN
-from fer_id.simulation.drawn.traits import LEAST_PEAK, SEVERITIES, SPREAD, YOUNG, sample_look, sample_traits
+from fer_id.simulation.drawn.traits import SEVERITIES, SPREAD, YOUNG
 from fer_id.simulation.driving import drive
 from fer_id.simulation.stills import Stills
 from fer_id.store.card import SIMULATION, StoreCard
@@ -47,28 +46,10 @@ class SimulatedClip(NamedTuple):
     folded: int
 
 
-def subject_of(split: str, number: int, config: DomainConfig, tag: str = "") -> Subject:
-    """Draw a simulated subject, a function of the seed, the split and the number; ``tag`` is part of its name."""
-    rng = np.random.default_rng([config.seed, SPLITS.index(split), number])
-    drawn = sample_traits(number, config.seed, rng, config.degrees, config.parts.tolist(), config.gaps)
-    own, sign = drawn.dynamics, 1 if drawn.gender == "female" else -1
-    late = 1 + config.gaps * (config.young_onset - 1) if drawn.age_group == "05-08" else 1.0
-    own = replace(
-        own,
-        peak=float(np.clip(own.peak + config.gaps * sign * config.gender_peak / 2, LEAST_PEAK, 1)),
-        onset_s=own.onset_s * late,
-    )
-    traits = replace(drawn, subject_id=f"sim{tag}{config.seed}-{split}-{number:03d}", dynamics=own)
-    units = len(ACTION_UNITS)
-    still_face = {name: np.zeros(units) for name in TARGET.names}
-    look = sample_look(drawn.age_group, drawn.gender, drawn.ethnicity, rng)
-    return Subject(traits, look, np.zeros(units), still_face, np.ones((2, units)))
-
-
 def simulate_clip(casting: Casting, emotion: str, number: int, config: DomainConfig) -> SimulatedClip:
     """Simulate one clip and its row of the store's table."""
     name, expression = casting.expressions[emotion][number]
-    subject = subject_of(casting.role.split, casting.role.number, config, casting.tag)
+    subject = casting.subject
     act, rng = stage(subject, casting.role.split, emotion, number, config)
     amplitudes = {name: getattr(config, name) for name in ("gaze", "landmark_noise", "noise")}
     clip, folds = drive(expression, act, config.times, rng, **amplitudes)
