@@ -87,7 +87,7 @@ def planted(config: PlantedConfig) -> Planted:
     """Write ``planted.json``: the shares of cohorts with a claimed gap, and with a refusal for severity."""
     run = RunDir.open(config.run)
     trained = TrainedModel.open(run)
-    recorded = _domain(trained.data.stores[0].card.parameters)
+    recorded = recorded_domain(trained.data.stores[0].card.parameters)
     domain = replace(recorded, clips_per_emotion=1, shares=config.shares, gaps=1.0)
     stills = choose_stills(ClipStore.open(config.source), domain)
     policy = read_policy(policy_path(config.policy))
@@ -111,7 +111,7 @@ def planted(config: PlantedConfig) -> Planted:
     return results
 
 
-def _domain(parameters: Mapping[str, Any]) -> DomainConfig:
+def recorded_domain(parameters: Mapping[str, Any]) -> DomainConfig:
     """Return the domain that a store was simulated with, from its card."""
     default = DomainConfig()
     recorded = {key: parameters[key] for key in vars(default) if key in parameters}

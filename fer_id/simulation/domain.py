@@ -1,7 +1,7 @@
 """Settings of the simulated target domain: assumed expressions of children with intellectual disabilities.
 
-Every number is an assumption, not a measurement: no published distribution exists. They follow the paper (expressions
-later, weaker, shorter, interrupted) and can be changed. The reason for a value, where there is one, stands beside it.
+No distribution of such expressions is published. The numbers follow the paper (later, weaker, shorter, interrupted);
+``docs/SIMULATION.md`` has a table with the source of each, or the word "assumption".
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class DomainConfig:
     def clashes(self) -> Iterator[Clash]:
         """Yield the impossible distributions."""
         if len(self.subjects) != len(SPLITS):
-            yield Clash(("subjects",), f"expected three numbers, of {', '.join(SPLITS)}; say subjects=[400,60,200]")
+            yield Clash(("subjects",), f"expected three numbers, of {', '.join(SPLITS)}; say 'subjects=[400,60,200]'")
         if len(self.shares) != 3 or sum(self.shares) <= 0:
             yield Clash(("shares",), "expected three numbers that are not all 0: of mild, moderate, severe")
         for name in ("classroom", "therapy", "home"):

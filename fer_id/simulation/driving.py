@@ -113,6 +113,14 @@ def drive(
     return Driven(StoredClip(frames, placed, valid), folded(own_maps))
 
 
+def frame_at(expression: Expression, intensity: float) -> NDArray[np.uint8]:
+    """Return the face at one ``intensity`` e, 0 at rest to 1 at the apex, without any other movement, (64, 64, 3)."""
+    points = expression.rest + intensity * (expression.apex - expression.rest)
+    maps = _maps(expression, points[None], np.zeros((1, 2)))[:, 0]
+    picture = remap(expression.base.pixels, maps[0]) + np.float32(intensity) * remap(difference(expression), maps[1])
+    return np.broadcast_to(np.clip(picture, 0, 255).round().astype(np.uint8), (CROP, CROP, 3)).copy()
+
+
 def difference(expression: Expression) -> NDArray[np.float32]:
     """Compute what the other still adds to the base within the inner face at the apex, (64, 64, 3), or (64, 64, 1)
     without colour.
