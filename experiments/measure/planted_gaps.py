@@ -22,6 +22,7 @@ from scipy import stats
 from experiments.settings.loading import load
 from experiments.training.trained_model import TrainedModel
 from experiments.verbs.release import policy_path
+from fer_id.errors import StoreError
 from fer_id.evaluation.config import Breakdown
 from fer_id.evaluation.groups.gaps import GAP
 from fer_id.evaluation.groups.subgroups import compute_subgroups
@@ -37,6 +38,7 @@ from fer_id.simulation.casting import cast, casting_of
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.stills import Stills, choose_stills
 from fer_id.simulation.target_domain import GROUPS, SimulatedClip, simulate_clip
+from fer_id.store.card import SIMULATION
 from fer_id.store.reader import ClipStore
 from fer_id.tasks.tabulate import prediction_table
 from fer_id.types import Predicted
@@ -87,7 +89,7 @@ def planted(config: PlantedConfig) -> Planted:
     """Write ``planted.json``: the shares of cohorts with a claimed gap, and with a refusal for severity."""
     run = RunDir.open(config.run)
     trained = TrainedModel.open(run)
-    recorded = recorded_domain(trained.data.stores[0].card.parameters)
+    recorded = recorded_domain(trained.data.stores[0])
     domain = replace(recorded, clips_per_emotion=1, shares=config.shares, gaps=1.0)
     stills = choose_stills(ClipStore.open(config.source), domain)
     policy = read_policy(policy_path(config.policy))
@@ -111,8 +113,11 @@ def planted(config: PlantedConfig) -> Planted:
     return results
 
 
-def recorded_domain(parameters: Mapping[str, Any]) -> DomainConfig:
-    """Return the domain that a store was simulated with, from its card."""
+def recorded_domain(store: ClipStore) -> DomainConfig:
+    """Return the domain that a store was simulated with, from its card; StoreError for an earlier simulation."""
+    parameters: Mapping[str, Any] = store.card.parameters
+    if store.card.settings.simulation != SIMULATION:
+        raise StoreError(f"{store.path} is not of this version of the simulation; make it again with fer-id simulate")
     default = DomainConfig()
     recorded = {key: parameters[key] for key in vars(default) if key in parameters}
     nested = {key: value for key, value in recorded.items() if isinstance(value, Mapping)}

@@ -44,10 +44,10 @@ class ExpressionConfig:
 
 def measure(config: ExpressionConfig) -> str:
     """Return recognition by class and intensity, and the drift of neutral clips, as aligned text."""
-    card, source = ClipStore.open(config.store).card, ClipStore.open(config.source)
-    if card.settings.from_fingerprint != source.fingerprint:
+    store, source = ClipStore.open(config.store), ClipStore.open(config.source)
+    if store.card.settings.from_fingerprint != source.fingerprint:
         raise ConfigError(f"source={config.source}: {config.store} was simulated from another store")
-    domain = recorded_domain(card.parameters)
+    domain = recorded_domain(store)
     stills = choose_stills(source, domain)
     children = [casting_of(stills, domain, role) for role in cast(stills, domain, ["test"])]
     trained, names = TrainedModel.open(RunDir.open(config.run)), list(TARGET.names)
