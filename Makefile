@@ -129,8 +129,10 @@ runs/source/cnn_lstm/DONE: | $(STAMP)
 # FER+ needs its votes beside FER2013's images (VOTES=fer2013new.csv).
 simulate: data/simulated/card.json  ## real stills with landmarks -> simulated children (SOURCE=fer2013.csv VOTES=fer2013new.csv)
 
-data/simulated/card.json: data/ferplus/card.json
-	$(FER) simulate source=data/ferplus out=$(@D) $(ARGS)
+# A store of an earlier simulation, which the card of a newer one tells, is made again.
+.PHONY: again
+data/simulated/card.json: data/ferplus/card.json $(if $(shell grep -s '"simulation": 2' data/simulated/card.json),,again)
+	$(FER) simulate source=data/ferplus out=$(@D) overwrite=true $(ARGS)
 
 data/ferplus/card.json: | $(STAMP)
 	$(FER) prepare data=ferplus data.labels=ferplus_soft data.source=$(SOURCE) data.votes=$(VOTES) data.landmarks=mediapipe data.workers=2 out=$(@D)

@@ -264,6 +264,10 @@ def tiny_store(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+FITTING = ("max_turn=0.3", "max_misfit=0.06", *(f"{name}=9" for name in ("max_residual", "max_base_residual")))
+"""Settings of a simulation of which the drawn faces of ``stills_store`` are usual."""
+
+
 @pytest.fixture(scope="session")
 def stills_store(made_once: MadeOnce) -> Path:
     """A benchmark of stills with landmarks, as ``prepare ... data.landmarks=mediapipe`` leaves one.

@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from experiments import cli
 from experiments.help_page import OVERVIEW
 from experiments.settings.loading import load
 from experiments.verbs.table import VERBS
+from fer_id.simulation.domain import DomainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -105,3 +107,13 @@ def test_brackets_are_quoted() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
+def test_every_setting_of_the_simulation_stands_among_its_assumptions() -> None:
+    """Each with a source, or the word "assumption"."""
+    page = (ROOT / "docs" / "SIMULATION.md").read_text("utf-8")
+    table = page.partition("## Assumptions")[2].partition("| --- |")[2]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(named) == sorted(field.name for field in fields(DomainConfig))
+    assert all(row[-1].strip() for row in rows)

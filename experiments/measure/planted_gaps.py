@@ -22,6 +22,7 @@ from scipy import stats
 from experiments.settings.loading import load
 from experiments.training.trained_model import TrainedModel
 from experiments.verbs.release import policy_path
+from fer_id.errors import StoreError
 from fer_id.evaluation.config import Breakdown
 from fer_id.evaluation.groups.gaps import GAP
 from fer_id.evaluation.groups.subgroups import compute_subgroups
@@ -33,9 +34,11 @@ from fer_id.release.policy import Policy, read_policy
 from fer_id.runs.metrics import Metrics, Subgroups
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import setting
+from fer_id.simulation.casting import cast, casting_of
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.stills import Stills, choose_stills
-from fer_id.simulation.target_domain import GROUPS, SimulatedClip, cast, casting_of, simulate_clip
+from fer_id.simulation.target_domain import GROUPS, SimulatedClip, simulate_clip
+from fer_id.store.card import SIMULATION
 from fer_id.store.reader import ClipStore
 from fer_id.tasks.tabulate import prediction_table
 from fer_id.types import Predicted
@@ -86,7 +89,7 @@ def planted(config: PlantedConfig) -> Planted:
     """Write ``planted.json``: the shares of cohorts with a claimed gap, and with a refusal for severity."""
     run = RunDir.open(config.run)
     trained = TrainedModel.open(run)
-    recorded = _domain(trained.data.stores[0].card.parameters)
+    recorded = recorded_domain(trained.data.stores[0])
     domain = replace(recorded, clips_per_emotion=1, shares=config.shares, gaps=1.0)
     stills = choose_stills(ClipStore.open(config.source), domain)
     policy = read_policy(policy_path(config.policy))
@@ -110,8 +113,11 @@ def planted(config: PlantedConfig) -> Planted:
     return results
 
 
-def _domain(parameters: Mapping[str, Any]) -> DomainConfig:
-    """Return the domain that a store was simulated with, from its card."""
+def recorded_domain(store: ClipStore) -> DomainConfig:
+    """Return the domain that a store was simulated with, from its card; StoreError for an earlier simulation."""
+    parameters: Mapping[str, Any] = store.card.parameters
+    if store.card.settings.simulation != SIMULATION:
+        raise StoreError(f"{store.path} is not of this version of the simulation; make it again with fer-id simulate")
     default = DomainConfig()
     recorded = {key: parameters[key] for key in vars(default) if key in parameters}
     nested = {key: value for key, value in recorded.items() if isinstance(value, Mapping)}
@@ -138,7 +144,7 @@ def _summary(cohorts: list[Subgroups], policy: Policy) -> Detected:
 
 def _subgroups(stills: Stills, domain: DomainConfig, trained: TrainedModel) -> Subgroups:
     """Return the ``subgroups`` of ``metrics.json`` for one simulated cohort."""
-    children = [casting_of(stills, domain, *role) for role in cast(stills, domain) if role[0] == "test"]
+    children = [casting_of(stills, domain, role) for role in cast(stills, domain, ["test"])]
     made = [simulate_clip(child, emotion, 0, domain) for child in children for emotion in TARGET.names]
     return compute_subgroups(_answers(made, trained), TARGET, Breakdown())[0]
 

@@ -94,7 +94,8 @@ def _answers(folds: list[FoldControls]) -> control.Answers:
     by_frame = {reader: np.concatenate([fold.by_frame[reader] for fold in folds]) for reader in (OWN, LINEAR)}
     candidates = np.concatenate(list(by_frame.values()), axis=1)
     right[control.HINDSIGHT] = candidates[:, candidates.mean(axis=0).argmax()]
-    courses = [control.peak_and_delay(course) for course in rows["intensity"]]
+    expressive = rows["intensity"].where(rows["label"] != "neutral")  # whose e(t) is that of another neutral still
+    courses = [control.peak_and_delay(course) for course in expressive.astype(object).where(expressive.notna(), None)]
     peak, delay = (np.array(values) for values in zip(*courses, strict=True))
     means = {reader: values.mean(axis=0) for reader, values in by_frame.items()}
     ordered = {name: right[name] for name in control.CONTROLS}

@@ -1,7 +1,7 @@
 """Settings of the simulated target domain: assumed expressions of children with intellectual disabilities.
 
-Every number is an assumption, not a measurement: no published distribution exists. They follow the paper (expressions
-later, weaker, shorter, interrupted) and can be changed. The reason for a value, where there is one, stands beside it.
+No distribution of such expressions is published. The numbers follow the paper (later, weaker, shorter, interrupted);
+``docs/SIMULATION.md`` has a table with the source of each, or the word "assumption".
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from fer_id.evaluation.config import SPLITS
 from fer_id.settings import Clash, setting
 from fer_id.simulation.drawn.acting import LATEST
 from fer_id.simulation.drawn.canvas import Array
-from fer_id.simulation.drawn.traits import CONTEXTS, SEVERITY_SHARES, Dynamics, Setting
+from fer_id.simulation.drawn.traits import CONTEXTS, SEVERITY_SHARES, Dynamics, Movements, Setting
 
 T = TypeVar("T", Dynamics, Setting)
 
@@ -24,11 +25,14 @@ T = TypeVar("T", Dynamics, Setting)
 class DomainConfig:
     """Settings of the simulation of clips and subjects from stills."""
 
-    subjects: int = setting(
-        0, "simulated subjects in each split at most; 0: as many as its stills allow", min=0, max=100_000
+    subjects: list[int] = setting(
+        [400, 60, 200],
+        "simulated children in train, validation and test at most; each is one neutral still",
+        min=1,
+        max=100_000,
     )
     clips_per_emotion: int = setting(
-        3, "clips of each of the five emotions per subject; more make fewer subjects, and fear is rare", min=1, max=1000
+        2, "clips of each of the five emotions per child; with 200 children in test: 2,000 clips", min=1, max=1000
     )
     frames: int = setting(10, "frames per clip; the paper's T", min=2, max=1000)
     fps: float = setting(5.0, "frames per second: ten are two seconds, time for a late expression", min=0.5, max=120)
@@ -49,11 +53,31 @@ class DomainConfig:
     classroom: Setting = field(default_factory=lambda: replace(CONTEXTS["classroom"]))
     therapy: Setting = field(default_factory=lambda: replace(CONTEXTS["therapy"]))
     home: Setting = field(default_factory=lambda: replace(CONTEXTS["home"]))
+    movements: Movements = field(default_factory=lambda: Movements(blinks=20.0, openings=0.15, speech=0.15))
+    peak: float = setting(1.0, "factor on e(t) of all children; above 1 e(t) is cut off at 1", above=0, max=3)
+    resting: float = setting(
+        1.0,
+        "strength of the resting face: 1 as photographed, 0 the average neutral shape of such a head",
+        min=0,
+        max=3,
+    )
+    own_way: float = setting(
+        0.0,
+        "how far a child's own way of each class lies from the usual one: a mixture of three stills' displacements, "
+        "less the class's mean, is added to the still's; 0: the still's own way",
+        min=0,
+        max=3,
+    )
+    class_speed: float = setting(
+        0.0, "how far classes rise at speeds of their own (angry and fear fast, sad slow); 0: alike", min=0, max=1
+    )
     gender_peak: float = setting(
         0.06, "peak of female above male subjects; the sign follows Chaplin & Aldao (2013)", min=-0.5, max=0.5
     )
     young_onset: float = setting(1.25, "factor on the onset of the youngest, who react later", min=0.1, max=10)
-    strays: float = setting(1.0, "factor on involuntary movements; 0: never", min=0, max=10)
+    strays: float = setting(
+        1.0, "factor on movements that are no emotion: strays, opening mouths, speech; 0: never", min=0, max=10
+    )
     gaze: float = setting(0.06, "amplitude of gaze, eye distances; 0.06 is half of an iris", min=0, max=0.2)
     landmark_noise: float = setting(
         0.015, "standard deviation of a detector's error at each point, eye distances; an assumption", min=0, max=0.2
@@ -63,7 +87,7 @@ class DomainConfig:
         0.8, "neutral faces with a smaller share of votes for neutral do not enter the model of rest", min=0, max=1
     )
     max_turn: float = setting(
-        0.2, "stills turned aside further are left out; 0.2 eye distances are about 20 degrees", above=0, max=2
+        0.3, "stills turned aside further are left out; 0.3 eye distances are about 30 degrees", above=0, max=2
     )
     max_misfit: float = setting(
         0.025,
@@ -72,7 +96,33 @@ class DomainConfig:
         max=1,
     )
     max_fold: float = setting(
-        0.01, "stills of which a larger share folds over when brought to rest are left out", min=0, max=1
+        0.02, "stills of which a larger share folds over when brought to the average shape are left out", min=0, max=1
+    )
+    max_residual: float = setting(
+        0.4,
+        "stills that a model of usual faces misses by more are left out: hands, glasses, beards, drawings; in standard "
+        "deviations of the face's own brightness; chosen by eye",
+        above=0,
+        max=10,
+    )
+    max_base_residual: float = setting(
+        0.3,
+        "the same for the neutral stills that children are made of: what lies on their faces would fade",
+        above=0,
+        max=10,
+    )
+    max_side_light: float = setting(
+        1.35,
+        "neutral stills of which one half is brighter by more become no child: hard light; in the same unit",
+        above=0,
+        max=10,
+    )
+    test_share: float = setting(
+        0.4,
+        "test takes as many stills of each class as are this share of the rarest one's usable ones (fear), at least; "
+        "the published test has fewer",
+        min=0,
+        max=0.8,
     )
 
     @property
@@ -99,6 +149,8 @@ class DomainConfig:
 
     def clashes(self) -> Iterator[Clash]:
         """Yield the impossible distributions."""
+        if len(self.subjects) != len(SPLITS):
+            yield Clash(("subjects",), f"expected three numbers, of {', '.join(SPLITS)}; say 'subjects=[400,60,200]'")
         if len(self.shares) != 3 or sum(self.shares) <= 0:
             yield Clash(("shares",), "expected three numbers that are not all 0: of mild, moderate, severe")
         for name in ("classroom", "therapy", "home"):

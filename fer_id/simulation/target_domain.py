@@ -1,13 +1,12 @@
-"""``fer-id simulate``: clips of simulated subjects from real stills, with provenance ``simulated``.
+"""``fer-id simulate``: clips of simulated children from real stills, with provenance ``simulated``.
 
-A simulated subject is a seeded group of stills of one split, with simulated traits that are unrelated to the people in
-the pictures. Intervals over subjects describe simulated subjects.
+A simulated child is one neutral still with made-up traits, which are unrelated to the person in the picture. Intervals
+over subjects describe simulated children.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -19,20 +18,23 @@ from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
 from fer_id.progress import track
 from fer_id.simulation import strips
+from fer_id.simulation.casting import MIXED, Casting, Role, cast, casting_of, subject_of
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.drawn.acting import FIXED, Performance, Subject, perform
 from fer_id.simulation.drawn.clip_store import Row, in_processes
-from fer_id.simulation.drawn.expression import ACTION_UNITS
 from fer_id.simulation.drawn.rendering import ALIGN_NOISE, HIDDEN
-from fer_id.simulation.drawn.traits import LEAST_PEAK, SEVERITIES, SPREAD, YOUNG, sample_look, sample_traits
-from fer_id.simulation.driving import Still, drive
+from fer_id.simulation.drawn.traits import SEVERITIES, SPREAD, YOUNG
+from fer_id.simulation.driving import drive
 from fer_id.simulation.stills import Stills
-from fer_id.store.card import StoreCard
+from fer_id.store.card import SIMULATION, StoreCard
 from fer_id.store.writer import ClipStoreWriter
 from fer_id.types import StoredClip
 
 GROUPS = ("age_group", "gender", "severity", "context")
 """Group columns, without ethnicity: a simulated value beside a real face would be visibly false."""
+
+SPEED = {"happy": 1.0, "sad": 1.5, "angry": 0.75, "fear": 0.75, "neutral": 1.0}
+"""Factor on the rise by emotion at ``class_speed=1``; an assumption."""
 
 
 class SimulatedClip(NamedTuple):
@@ -44,131 +46,90 @@ class SimulatedClip(NamedTuple):
     folded: int
 
 
-@dataclass(frozen=True)
-class Casting:
-    """Simulated subject with its stills, all of one split: emotion -> (name, still) of each clip.
-
-    The ``habits`` of the subject are zero, as the expression is in the stills.
-    """
-
-    subject: Subject
-    split: str
-    stills: dict[str, list[tuple[str, Still]]]
-
-
-def cast(stills: Stills, config: DomainConfig) -> Iterator[tuple[str, int, dict[str, list[int]]]]:
-    """Yield split, number and rows by emotion of each subject; every still is used at most once."""
-    for place, split in enumerate(SPLITS):
-        rng = np.random.default_rng([config.seed, place])
-        shuffled = {name: rng.permutation(rows) for name, rows in stills.rows[split].items()}
-        available = min(len(rows) for rows in shuffled.values()) // config.clips_per_emotion
-        for number in range(min(available, config.subjects) if config.subjects else available):
-            part = slice(number * config.clips_per_emotion, (number + 1) * config.clips_per_emotion)
-            yield split, number, {name: rows[part].tolist() for name, rows in shuffled.items()}
-
-
-def subject_of(split: str, number: int, config: DomainConfig, tag: str = "") -> Subject:
-    """Draw a simulated subject, a function of the seed, the split and the number; ``tag`` is part of its name."""
-    rng = np.random.default_rng([config.seed, SPLITS.index(split), number])
-    drawn = sample_traits(number, config.seed, rng, config.degrees, config.parts.tolist(), config.gaps)
-    own, sign = drawn.dynamics, 1 if drawn.gender == "female" else -1
-    late = 1 + config.gaps * (config.young_onset - 1) if drawn.age_group == "05-08" else 1.0
-    own = replace(
-        own,
-        peak=float(np.clip(own.peak + config.gaps * sign * config.gender_peak / 2, LEAST_PEAK, 1)),
-        onset_s=own.onset_s * late,
-    )
-    traits = replace(drawn, subject_id=f"sim{tag}{config.seed}-{split}-{number:03d}", dynamics=own)
-    units = len(ACTION_UNITS)
-    still_face = {name: np.zeros(units) for name in TARGET.names}
-    look = sample_look(drawn.age_group, drawn.gender, drawn.ethnicity, rng)
-    return Subject(traits, look, np.zeros(units), still_face, np.ones((2, units)))
-
-
 def simulate_clip(casting: Casting, emotion: str, number: int, config: DomainConfig) -> SimulatedClip:
     """Simulate one clip and its row of the store's table."""
-    name, still = casting.stills[emotion][number]
-    act, rng = stage(casting, emotion, number, config)
+    name, expression = casting.expressions[emotion][number]
+    subject = casting.subject
+    act, rng = stage(subject, casting.role.split, emotion, number, config)
     amplitudes = {name: getattr(config, name) for name in ("gaze", "landmark_noise", "noise")}
-    clip, folds = drive(still, act, config.times, rng, **amplitudes)
-    intensity = np.zeros_like(act.intensity) if emotion == "neutral" else act.intensity
-    row = replace(act, emotion=emotion, intensity=intensity).row(casting.subject, number, config.fps, GROUPS[:-1])
-    row |= {"video_id": name, "source": "simulate", "split": casting.split}
+    clip, folds = drive(expression, act, config.times, rng, **amplitudes)
+    row = replace(act, emotion=emotion).row(subject, number, config.fps, GROUPS[:-1])
+    row |= {"video_id": name, "source": "simulate", "split": casting.role.split}
     return SimulatedClip(row, clip, int((clip.valid & (folds > config.max_fold)).sum()))
 
 
-def stage(casting: Casting, emotion: str, number: int, config: DomainConfig) -> tuple[Performance, np.random.Generator]:
+def stage(
+    subject: Subject, split: str, emotion: str, number: int, config: DomainConfig
+) -> tuple[Performance, np.random.Generator]:
     """Draw the performance of a clip; return it and the random generator for its pictures.
 
-    A neutral face follows the same intensity curve as the others, from the estimated rest to the picture and back, so
-    that warping does not disclose the label.
+    A neutral clip brings in another neutral still by the same curve as the others their expression.
     """
-    subject = casting.subject
-    seeds = SPLITS.index(casting.split), subject.traits.number, TARGET.index(emotion), number
+    seeds = SPLITS.index(split), subject.traits.number, TARGET.index(emotion), number
     rng = np.random.default_rng([config.seed, *seeds])
+    own = subject.traits.dynamics
+    own = replace(own, rise_s=own.rise_s * SPEED[emotion] ** config.class_speed)
+    subject = replace(subject, traits=replace(subject.traits, dynamics=own))
     drawn = "happy" if emotion == "neutral" else emotion
-    act = perform(subject, drawn, config.times, rng, 0.0, config.strays, config.contexts, interrupting=True)
-    return act, rng
+    act = perform(subject, drawn, config.times, rng, 0.0, config.strays, config.contexts, True, config.movements)
+    return replace(act, intensity=np.minimum(config.peak * act.intensity, 1.0)), rng
 
 
 def write_simulated_store(
     stills: Stills, config: DomainConfig, out: Path, *, overwrite: bool = False, workers: int = 0
 ) -> StoreCard:
-    """Simulate every subject into a ClipStore at ``out``; identical for any number of workers.
+    """Simulate every child into a ClipStore at ``out``; identical for any number of workers.
 
     StoreError: ``out`` exists, or cannot be written.
     """
-    castings = list(cast(stills, config))
-    calls = ((casting_of(stills, config, *deal), config) for deal in castings)
-    simulated = in_processes(_simulate_subject, calls, len(castings), workers)
-    with ClipStoreWriter(out, _card(stills, config), overwrite=overwrite) as writer:
+    roles = list(cast(stills, config))
+    calls = ((casting_of(stills, config, role), config) for role in roles)
+    simulated = in_processes(_simulate_subject, calls, len(roles), workers)
+    with ClipStoreWriter(out, _card(stills, config, roles), overwrite=overwrite) as writer:
         lost = folds = 0
-        for clips in track(simulated, "simulating subjects", len(castings)):
+        for clips in track(simulated, "simulating children", len(roles)):
             for row, clip, folded in clips:
                 writer.add_clip(row, clip.frames, clip.landmarks, clip.valid)
                 lost, folds = lost + int((~clip.valid).sum()), folds + folded
-        film_strips(stills, config, writer.draft / "strips.png")
+        film_strips(stills, config, roles, writer.draft / "strips.png")
         writer.card.audit = {
             "stills_left_out": {**stills.left_out},
+            "stills_obstructed": {**stills.obstructed},
             "frames_without_face": lost,
             "frames_folded": folds,
         }
         return writer.card
 
 
-def film_strips(stills: Stills, config: DomainConfig, out: Path) -> Path:
-    """Write strips for visual inspection into the PNG ``out``: a test subject of each severity, the first two clips of
+def film_strips(stills: Stills, config: DomainConfig, roles: list[Role], out: Path) -> Path:
+    """Write strips for visual inspection into the PNG ``out``: a test child of each severity, the first two clips of
     each emotion."""
     frames, most = strips.strip_frames(config.frames), min(2, config.clips_per_emotion)
-    people = [casting_of(stills, config, *deal) for deal in cast(stills, config) if deal[0] == "test"]
-    by_severity = {person.subject.traits.severity: person for person in reversed(people)}
+    tested = [role for role in roles if role.split == "test"]
+    people = {role.number: subject_of(role.split, role.number, config, stills.tag).traits for role in tested}
+    by_severity = {people[role.number].severity: role for role in reversed(tested)}
     chosen = [by_severity[severity] for severity in SEVERITIES if severity in by_severity]
+    castings = [casting_of(stills, config, role) for role in chosen]
     rows = []
     for emotion, number in product(TARGET.names, range(most)):
-        clips = [simulate_clip(person, emotion, number, config) for person in chosen]
+        clips = [simulate_clip(casting, emotion, number, config) for casting in castings]
         rows.append([strips.film(clip.frames[frames], np.array(row["intensity"])[frames]) for row, clip, _ in clips])
-    caption = "simulated: real stills in made-up motion; the line is the intensity e(t) (neutral: none); black: no face"
-    return strips.draw(rows, [person.subject.traits for person in chosen], caption, out)
-
-
-def casting_of(stills: Stills, config: DomainConfig, split: str, number: int, rows: dict[str, list[int]]) -> Casting:
-    """Build a simulated subject and read its stills."""
-    names = stills.store.clips["clip_id"]
-    named = {emotion: [(str(names.iloc[row]), stills.still(row)) for row in part] for emotion, part in rows.items()}
-    return Casting(subject_of(split, number, config, stills.tag), split, named)
+    caption = "simulated: an expression brought into a neutral still; the line is e(t); black: no face"
+    return strips.draw(rows, [people[role.number] for role in chosen], caption, out)
 
 
 def _simulate_subject(call: tuple[Casting, DomainConfig]) -> list[SimulatedClip]:
     casting, config = call
     return [
         simulate_clip(casting, emotion, number, config)
-        for emotion, stills in casting.stills.items()
-        for number in range(len(stills))
+        for emotion, expressions in casting.expressions.items()
+        for number in range(len(expressions))
     ]
 
 
-def _card(stills: Stills, config: DomainConfig) -> StoreCard:
-    source = stills.store
+def _card(stills: Stills, config: DomainConfig, roles: list[Role]) -> StoreCard:
+    source, names = stills.store, stills.store.clips["clip_id"]
+    used = {split: set[int]().union(*(role.rows for role in roles if role.split == split)) for split in SPLITS}
     return StoreCard(
         provenance="simulated",
         label_space=TARGET.name,
@@ -177,9 +138,11 @@ def _card(stills: Stills, config: DomainConfig) -> StoreCard:
         geometry=source.card.geometry,
         parameters={
             **asdict(config),
+            "simulation": SIMULATION,
+            "stills": {split: sorted(map(str, names.iloc[sorted(rows)])) for split, rows in used.items()},
             "between_subjects": SPREAD,
             "youngest": YOUNG,
-            "fixed": {**FIXED, "align_noise": ALIGN_NOISE, "hidden": HIDDEN},
+            "fixed": {**FIXED, "align_noise": ALIGN_NOISE, "hidden": HIDDEN, "mixed": MIXED, "speed": SPEED},
             "from": source.card.source,
             "from_fingerprint": source.fingerprint,
             "neutral_faces_learned_from": stills.taught,
@@ -188,7 +151,7 @@ def _card(stills: Stills, config: DomainConfig) -> StoreCard:
         groups=list(GROUPS),
         landmarks_from=source.card.landmarks_from,
         notes=[
-            "Simulated: real stills in made-up motion. Subjects are groups of stills with made-up traits, so a score "
-            "says nothing about children, and an interval describes simulated subjects."
+            "Simulated: expressions of stills brought into other people's neutral stills. A subject is a neutral still "
+            "with made-up traits, so a score says nothing about children, and an interval describes simulated ones."
         ],
     )

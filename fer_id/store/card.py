@@ -38,6 +38,10 @@ def _is_day(text: str) -> bool:
 Day = Annotated[Text, where(_is_day, "a date such as 2026-01-31")]
 
 
+SIMULATION = 2
+"""Version of the method of ``fer-id simulate``. In stores of the first one the first frame told the class."""
+
+
 class Parameters(BaseModel):
     """Settings of a store's preparation that are read again."""
 
@@ -45,6 +49,7 @@ class Parameters(BaseModel):
     min_eye_distance: Number | None = None
     key_id: Text | None = None
     from_fingerprint: Text | None = None
+    simulation: int | None = None
 
 
 class Coverage(Part):

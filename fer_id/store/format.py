@@ -25,8 +25,8 @@ CLIP_COLUMNS = (
 clip_id: unique name. subject_id: the person; of pictures without subject ids the group of near-identical pictures.
 label, soft_label: class name, and shares of the classes, or empty. start, length: frames of the clip in the shard.
 n_valid: frames with a face. video_id, t0_s, fps: the video, second of the first frame, frames per second. source: the
-dataset. split: train, validation, test or empty. intensity: of drawn and simulated clips. What writes them:
-``docs/DATASETS.md``.
+dataset. split: train, validation, test or empty. intensity: e(t) of drawn and simulated clips; of a simulated neutral
+clip that of the neutral still brought in. What writes them: ``docs/DATASETS.md``.
 """
 
 PARTS: dict[str, tuple[type, tuple[int, ...]]] = {

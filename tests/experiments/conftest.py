@@ -13,6 +13,7 @@ from PIL import Image
 
 from experiments.cli import DONE, main
 from fer_id.runs.run_dir import RunDir
+from tests.conftest import FITTING
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -99,9 +100,9 @@ class Stores(dict[str, list[Path]]):
         if name == "synthetic":
             return [self._fixture("drawn")]
         if name == "simulated":
-            fit = ("clips_per_emotion=1", "max_turn=0.3", "max_misfit=0.06", "frames=3", "fps=1.5", "workers=1")
+            small = ("subjects=[12,3,4]", "clips_per_emotion=1", "frames=3", "fps=1.5", "workers=1")
             source = f"source={self._fixture('stills_store')}"
-            return [once(name, lambda out: _run("simulate", source, f"out={out}", *fit))]
+            return [once(name, lambda out: _run("simulate", source, f"out={out}", *small, *FITTING))]
         if name == "cohort":  # whose pseudonyms only the key of this process opens
             out = self._fixture("tmp_path_factory").mktemp("cohort") / "store"
             model = f"data.face_landmarker={self._fixture('landmark_model')}"

@@ -3,29 +3,38 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from data_modules import SimulatedDataModule
 from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.errors import StoreError
 from fer_id.evaluation.config import SPLITS
 from fer_id.files import read_json, write_json
 from fer_id.labels import TARGET
+from fer_id.simulation.casting import Role, cast, casting_of, deal, subject_of
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.drawn.acting import Performance
+from fer_id.simulation.drawn.expression import AU_INDEX
 from fer_id.simulation.drawn.scene import Light
-from fer_id.simulation.driving import Driven, Still, drive, inner_face
+from fer_id.simulation.drawn.traits import Movements
+from fer_id.simulation.driving import Driven, Expression, difference, drive, inner_face, uncrossed
 from fer_id.simulation.neutral_shape import to_crop
 from fer_id.simulation.stills import Stills, choose_stills
-from fer_id.simulation.target_domain import cast, casting_of, stage, subject_of
+from fer_id.simulation.target_domain import stage
+from fer_id.store.card import SIMULATION
 from fer_id.store.reader import ClipStore
 from fer_id.types import CROP
+from tests.conftest import FITTING
 
-CONFIG = DomainConfig(clips_per_emotion=1, max_turn=0.3, max_misfit=0.06)
-ARGUMENTS = ["clips_per_emotion=1", "max_turn=0.3", "max_misfit=0.06"]
+ARGUMENTS = ["subjects=[9,4,5]", "clips_per_emotion=2", *FITTING]
+CONFIG = DomainConfig(
+    subjects=[9, 4, 5], clips_per_emotion=2, max_turn=0.3, max_misfit=0.06, max_residual=9.0, max_base_residual=9.0
+)
 Capture = pytest.CaptureFixture[str]
 
 
@@ -50,7 +59,7 @@ def test_the_card_describes_the_simulated_store(simulated: ClipStore, stills_sto
     left_out = card.audit["stills_left_out"]
     assert (left_out["label surprise"], left_out["no landmarks"]) == (1, 1 + lost_frames(stills_store))
     assert set(clips["split"]) == set(SPLITS)
-    assert clips.groupby("subject_id")["label"].agg(lambda labels: sorted(labels) == sorted(TARGET.names)).all()
+    assert clips.groupby("subject_id")["label"].agg(lambda labels: sorted(labels) == sorted(2 * TARGET.names)).all()
     strips = (simulated.path / "strips.png").stat()
     assert strips.st_size > 10_000
     assert strips.st_mode & 0o777 == 0o600
@@ -62,17 +71,23 @@ def lost_frames(path: Path) -> int:
     return int(((clips["n_valid"] == 0) & (clips["clip_id"] != "lost")).sum())
 
 
-def test_no_still_is_used_twice_or_in_two_splits(simulated: ClipStore) -> None:
-    assert simulated.clips["video_id"].is_unique
-    assert (simulated.clips.groupby("subject_id")["split"].nunique() == 1).all()
+def test_a_child_is_one_still_and_no_still_stands_in_two_splits(simulated: ClipStore) -> None:
+    """Each child has each class equally often and each still at most once; the card names every still, by split."""
+    clips, stills = simulated.clips, simulated.card.parameters["stills"]
+    assert simulated.card.parameters["simulation"] == SIMULATION
+    assert clips.groupby("split")["subject_id"].nunique().to_dict() == {"train": 9, "validation": 4, "test": 5}
+    assert not clips.duplicated(["subject_id", "video_id"]).any()
+    assert not any(set(stills[first]) & set(stills[second]) for first, second in combinations(SPLITS, 2))
+    for split, part in clips.groupby("split"):
+        assert set(part["video_id"]) <= set(stills[split])
+        assert stills[split] == sorted(set(stills[split]))
 
 
-def test_the_intensity_is_that_of_the_expression(simulated: ClipStore) -> None:
+def test_the_intensity_is_e_of_t_for_every_class(simulated: ClipStore) -> None:
     curves = np.stack(simulated.clips["intensity"].tolist())
-    neutral = (simulated.clips["label"] == "neutral").to_numpy()
-    assert not curves[neutral].any()
     assert ((curves >= 0) & (curves <= 1)).all()
-    assert (curves[~neutral].max(axis=1) > 0.2).all()
+    assert curves.max(axis=1).min() > 0.05
+    assert (curves.max(axis=1) > 0.3).mean() > 0.9
 
 
 def test_neutral_clips_move_as_the_others_do(simulated: ClipStore) -> None:
@@ -113,18 +128,55 @@ def test_a_weak_peak_stays_weak() -> None:
     assert mean == pytest.approx(0.15, abs=0.03)
 
 
-def test_interruptions_of_an_expression_are_visible(stills: Stills) -> None:
+def test_interruptions_of_an_expression_are_visible() -> None:
     """Interruptions of every expression, without other involuntary movements, add movement to the face."""
 
     def beside(lapse: float) -> float:
         names = ("mild", "moderate", "severe")
         degrees = {name: replace(getattr(CONFIG, name), lapse=lapse, jerk=0.0) for name in names}
         config = replace(CONFIG, strays=0.0, **degrees)
-        casting = casting_of(stills, config, *next(iter(cast(stills, config))))
-        acts = [stage(casting, emotion, 0, config)[0] for emotion in TARGET.names]
+        child = subject_of("train", 0, config)
+        acts = [stage(child, "train", emotion, 0, config)[0] for emotion in TARGET.names]
         return float(np.mean([np.abs(act.activation).max() for act in acts]))
 
     assert beside(1.0) > 1.3 * beside(0.0)
+
+
+@pytest.mark.parametrize(("setting", "name"), [("openings", "AU26"), ("speech", "AU25")])
+def test_movements_that_are_no_emotion_have_rates_of_their_own(setting: str, name: str) -> None:
+    """The unit moves beside the strays in about the share of clips that the rate says; ``strays=0`` stops all."""
+
+    def moved(rate: float, strays: float = 1.0) -> float:
+        config = replace(CONFIG, movements=Movements(**{setting: rate}), strays=strays)
+        for degree in (config.mild, config.moderate, config.severe):
+            degree.stray = degree.lapse = 0.0
+        acts = [stage(subject_of("train", n, config), "train", "neutral", 0, config)[0] for n in range(120)]
+        unit = AU_INDEX[int(name.removeprefix("AU"))]
+        return float(np.mean([act.activation[..., unit].max() > 0.25 for act in acts]))
+
+    assert moved(0.0) == moved(0.8, strays=0.0) == 0.0
+    assert 0.3 < moved(0.8) < 0.9
+
+
+def test_the_peak_scales_e_of_t_and_nothing_else() -> None:
+    child = subject_of("train", 3, CONFIG)
+    usual, weak, strong = (stage(child, "train", "happy", 0, replace(CONFIG, peak=peak))[0] for peak in (1.0, 0.3, 3.0))
+    np.testing.assert_allclose(weak.intensity, 0.3 * usual.intensity)
+    np.testing.assert_allclose(strong.intensity, np.minimum(3 * usual.intensity, 1))
+    np.testing.assert_array_equal(weak.head, usual.head)
+
+
+def test_classes_rise_alike_unless_the_speed_is_set() -> None:
+    def mean(emotion: str, speed: float) -> float:
+        """Return the mean number of frames on the way up, over 80 children."""
+        config = replace(CONFIG, frames=60, fps=30.0, class_speed=speed, strays=0.0)
+        for degree in (config.mild, config.moderate, config.severe):
+            degree.lapse = 0.0
+        curves = [stage(subject_of("train", n, config), "train", emotion, 0, config)[0].intensity for n in range(80)]
+        return float(np.mean([((c > 0.1 * c.max()) & (np.arange(60) < c.argmax())).sum() for c in curves]))
+
+    assert mean("sad", 0.0) == pytest.approx(mean("fear", 0.0), rel=0.25)
+    assert mean("sad", 1.0) > 1.1 * mean("fear", 1.0)
 
 
 def test_copies_of_a_picture_are_used_once(stills_store: Path, tmp_path: Path) -> None:
@@ -136,7 +188,53 @@ def test_copies_of_a_picture_are_used_once(stills_store: Path, tmp_path: Path) -
     chosen = choose_stills(ClipStore.open(source), CONFIG)
     used = chosen.rows["test"]["neutral"]
     assert len(set(used) & set(tests)) == 1
-    assert chosen.left_out["repeats within test"] == 2
+    assert chosen.left_out["repeats"] == 2
+
+
+def test_copies_in_two_splits_count_as_test(stills_store: Path, tmp_path: Path) -> None:
+    """The majority of the copies decides the label; without a majority none is used."""
+    source = changed(stills_store, tmp_path / "source")
+    table = pd.read_parquet(source / "clips.parquet")
+    faces = table[table["n_valid"] > 0]
+    train, test = (
+        faces.index[(faces["split"] == split) & (faces["label"] == "neutral")] for split in ("train", "test")
+    )
+    happy = faces.index[(faces["split"] == "train") & (faces["label"] == "happy")]
+    table.loc[[*train[:2], test[0], happy[0]], "subject_id"] = "most are neutral"
+    table.loc[[train[2], happy[1]], "subject_id"] = "undecided"
+    table.to_parquet(source / "clips.parquet")
+    rows = choose_stills(ClipStore.open(source), CONFIG).rows
+    used = {split: set(np.concatenate(list(by.values()))) for split, by in rows.items()}
+    assert len(used["test"] & {*train[:2], test[0]}) == 1
+    assert not used["train"] & {*train[:3], *happy[:2]}
+
+
+def test_test_takes_its_share_of_the_rarest_class(stills_store: Path) -> None:
+    store = ClipStore.open(stills_store)
+    few, more = (choose_stills(store, replace(CONFIG, test_share=share)).rows for share in (0.0, 0.7))
+    whole = {name: sum(len(few[split][name]) for split in SPLITS) for name in TARGET.names}
+    wanted = np.ceil(0.7 * min(whole.values()))
+    for name in TARGET.names:
+        assert len(more["test"][name]) == max(wanted, len(few["test"][name]))
+        assert set(few["test"][name]) <= set(more["test"][name]) <= set(few["test"][name]) | set(few["train"][name])
+        np.testing.assert_array_equal(more["validation"][name], few["validation"][name])
+
+
+@pytest.mark.parametrize(
+    ("seed", "children", "stills", "each"), [(0, 7, 5, 2), (1, 4, 30, 3), (2, 6, 2, 2), (3, 1, 9, 9)]
+)
+def test_every_still_is_dealt_before_any_is_dealt_again(seed: int, children: int, stills: int, each: int) -> None:
+    rng = np.random.default_rng(seed)
+    dealt = deal(rng.random((children, stills)), each, rng)
+    assert dealt.shape == (children, each)
+    assert all(len(set(mine)) == each for mine in dealt.tolist())
+    counts = np.bincount(dealt.ravel(), minlength=stills)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_a_deal_takes_the_nearest_where_it_may() -> None:
+    cost = 1.0 - np.eye(6)
+    np.testing.assert_array_equal(deal(cost, 1, np.random.default_rng(0))[:, 0], np.arange(6))
 
 
 def test_degenerate_landmarks_are_counted(stills_store: Path, tmp_path: Path) -> None:
@@ -150,41 +248,78 @@ def test_degenerate_landmarks_are_counted(stills_store: Path, tmp_path: Path) ->
     assert choose_stills(ClipStore.open(source), CONFIG).left_out["landmarks that are none"] == before + 1
 
 
-def test_the_apex_shows_the_still_and_the_start_the_face_at_rest(stills: Stills) -> None:
-    """Without any movement but the expression, compared with the still."""
-    still = stills.still(int(stills.rows["train"]["happy"][0]))
-    still = replace(still, points=to_crop(still.points), rest=to_crop(still.rest))
-    clip, folded = driven(still, np.array([0.0, 0.5, 1.0]))
+def expression(stills: Stills, split: str = "train", emotion: str = "happy") -> Expression:
+    """Return the expression of the first child's first clip, aligned exactly."""
+    role = next(iter(cast(stills, CONFIG, [split])))
+    made = casting_of(stills, CONFIG, role).expressions[emotion][0][1]
+    base = replace(made.base, points=to_crop(made.base.points))
+    return replace(made, base=base, rest=to_crop(made.rest), apex=to_crop(made.apex))
+
+
+def test_a_clip_begins_with_the_base_and_reaches_the_apex(stills: Stills) -> None:
+    """Without any movement but the expression; every frame at e = 0 is the base, as photographed."""
+    made = expression(stills)
+    clip, folded = driven(made, np.array([0.0, 0.5, 1.0]))
     assert (folded == 0).all()
-    np.testing.assert_allclose(clip.landmarks[2], still.points, atol=0.01)
-    np.testing.assert_allclose(clip.landmarks[0], still.rest, atol=0.01)
-    off = np.abs(clip.frames.astype(int) - still.picture).mean(axis=(1, 2, 3))
-    assert off[2] < 1.0 < off[0]
-    assert off[2] < off[1] < off[0]
+    np.testing.assert_allclose(clip.landmarks[[0, 2]], np.stack([made.rest, made.apex]), atol=0.01)
+    off = np.abs(clip.frames.astype(int) - made.base.picture).mean(axis=(1, 2, 3))
+    assert off[0] < 1.0 < off[1] < off[2]
 
 
-def test_at_rest_no_pixel_within_the_outline_is_from_the_still(stills: Stills) -> None:
-    """Traces of the expression in the picture (teeth, furrows) are invisible before its onset."""
-    still = stills.still(int(stills.rows["test"]["happy"][0]))
-    mouth = (inner_face(still.points)[..., 0] > 0.999) & (np.mgrid[:CROP, :CROP][0] > still.points[30, 1] + 3)
-    assert mouth.sum() > 50
-    marked = replace(still, picture=np.where(mouth[..., None], np.uint8(255), still.picture))
-    sources = (still, marked)
-    at_rest, at_apex = (
-        [driven(source, np.full(2, level)).clip.frames.astype(int) for source in sources] for level in (0.0, 1.0)
+def test_at_rest_nothing_is_from_the_other_still(stills: Stills) -> None:
+    """A mark on the other still's mouth shows at the apex, and in no pixel before the onset."""
+    made = expression(stills, "test")
+    mouth = (
+        np.linalg.norm(np.mgrid[:CROP, :CROP][::-1] - made.other.points[48:].mean(axis=0)[:, None, None], axis=0) < 6
     )
-    spared = inner_face(still.rest)[..., 0] < 0.999  # a pixel that shows both faces may show the mark
-    assert np.abs(np.subtract(*at_rest))[:, ~spared].max() <= 1
-    assert np.abs(np.subtract(*at_apex))[:, mouth].max() > 40
+    marked = replace(made.other, picture=np.where(mouth[..., None], np.uint8(255), made.other.picture))
+    pair = (made, replace(made, other=marked))
+    at_rest, at_apex = ([driven(each, np.full(2, e)).clip.frames.astype(int) for each in pair] for e in (0.0, 1.0))
+    np.testing.assert_array_equal(*at_rest)
+    assert np.abs(np.subtract(*at_apex)).max() > 40
 
 
-def test_the_face_at_rest_is_a_neutral_face_of_the_same_split(stills: Stills) -> None:
-    for split, by_emotion in stills.rows.items():
-        for rows in by_emotion.values():
-            for row in rows.tolist():
-                other = stills.neutral_like(row)
-                assert other in stills.rows[split]["neutral"]
-                assert other != row
+def test_what_is_brought_in_keeps_the_tone_of_the_base(stills: Stills) -> None:
+    """A darker and a flatter picture of the same still bring in the same; outside the face nothing changes."""
+    made = expression(stills)
+    dim = replace(made.other, picture=(made.other.picture * 0.7).round().astype(np.uint8))
+    first, second = difference(made), difference(replace(made, other=dim))
+    assert np.abs(first - second).mean() < 0.25 * np.abs(first).mean()
+    outside = inner_face(made.apex)[..., 0] < 1e-3
+    assert outside.sum() > 300
+    assert np.abs(first[outside]).max() < 0.3
+
+
+def test_a_neutral_still_brought_into_itself_changes_nothing(stills: Stills) -> None:
+    made = expression(stills)
+    itself = replace(made, other=made.base, apex=made.base.points)
+    assert np.abs(difference(itself)).max() < 1e-3
+
+
+def test_lids_and_lips_never_cross(stills: Stills) -> None:
+    face = expression(stills).rest.copy()
+    face[[62, 66], 1] = face[[66, 62], 1] + [2.0, -2.0]
+    met = uncrossed(face)
+    assert met[62, 1] == met[66, 1]
+    np.testing.assert_array_equal(np.delete(met, [62, 66], axis=0), np.delete(face, [62, 66], axis=0))
+
+
+@pytest.mark.parametrize(("name", "value"), [("resting", 0.0), ("resting", 2.0), ("own_way", 1.0)])
+def test_settings_move_rest_and_apex_by_what_they_say(stills: Stills, name: str, value: float) -> None:
+    """``resting`` scales how far a child's rest lies from a neutral shape; ``own_way`` moves the apexes alone, by the
+    same for every clip of a child and class."""
+    role = next(iter(cast(stills, CONFIG)))
+    usual, other = (casting_of(stills, config, role) for config in (CONFIG, replace(CONFIG, **{name: value})))
+    for (_, before), (_, after) in zip(usual.expressions["sad"], other.expressions["sad"], strict=True):
+        neutral = before.base.neutral
+        scale = value if name == "resting" else 1.0
+        np.testing.assert_allclose(after.rest - neutral, scale * (before.rest - neutral), atol=1e-9)
+    shifts = [
+        after.apex - before.apex
+        for (_, before), (_, after) in zip(usual.expressions["sad"], other.expressions["sad"], strict=True)
+    ]
+    assert np.abs(shifts[0]).max() > 0.1
+    np.testing.assert_allclose(shifts[0][:17], shifts[1][:17], atol=1e-9)
 
 
 class Motionless(np.random.Generator):
@@ -197,14 +332,14 @@ class Motionless(np.random.Generator):
         return np.zeros(size)
 
 
-def driven(still: Still, intensity: np.ndarray) -> Driven:
+def driven(made: Expression, intensity: np.ndarray) -> Driven:
     """Animate the expression alone, under neutral light."""
     frames = len(intensity)
     act = Performance(
         "happy", intensity, np.zeros((frames, 2, 14)), np.zeros((frames, 5)), np.zeros((frames, 2)),
         np.zeros(frames, bool), None, Light(1.0, 0.0, 0.0, 0.0), "therapy",
     )  # fmt: skip
-    return drive(still, act, np.arange(frames) / 5, Motionless(), landmark_noise=0.0, noise=0.0)
+    return drive(made, act, np.arange(frames) / 5, Motionless(), landmark_noise=0.0, noise=0.0)
 
 
 def test_severity_gender_and_age_move_the_expression_by_what_the_config_says() -> None:
@@ -232,12 +367,10 @@ def test_without_gaps_groups_are_alike() -> None:
     assert peaks["female"] == pytest.approx(peaks["male"], abs=0.015)
 
 
-def test_a_subject_is_a_function_of_seed_split_and_number(stills: Stills) -> None:
-    fewer = replace(CONFIG, subjects=1)
-    first = [deal for deal in cast(stills, CONFIG) if deal[1] == 0]
-    assert list(cast(stills, fewer)) == first
-    casting = casting_of(stills, CONFIG, *first[0])
-    acts = [stage(casting, "sad", 0, CONFIG)[0].intensity for _ in range(2)]
+def test_a_child_is_a_function_of_seed_split_and_number(stills: Stills) -> None:
+    first: Role = next(iter(cast(stills, CONFIG)))
+    assert next(iter(cast(stills, CONFIG))) == first
+    acts = [stage(subject_of("train", 0, CONFIG), "train", "sad", 0, CONFIG)[0].intensity for _ in range(2)]
     np.testing.assert_array_equal(*acts)
     assert subject_of("test", 0, CONFIG).traits != subject_of("train", 0, CONFIG).traits
 
@@ -277,15 +410,15 @@ def test_splits_without_a_usable_still_are_named(stills_store: Path, tmp_path: P
 
 
 def test_too_many_clips_for_the_stills_are_refused(stills_store: Path, tmp_path: Path, capsys: Capture) -> None:
-    message = refusal(stills_store, tmp_path / "out", capsys, *ARGUMENTS[1:], "clips_per_emotion=7")
-    assert "expected 7 of each for one subject" in message
+    message = refusal(stills_store, tmp_path / "out", capsys, *FITTING, "clips_per_emotion=9")
+    assert "expected 9 of each for one subject" in message
     assert "clips_per_emotion=" in message
 
 
 def test_impossible_distributions_are_listed_together(stills_store: Path, tmp_path: Path, capsys: Capture) -> None:
-    wrong = ["shares=[0,0,0]", "home.gain=[1,0.5]", "severe.onset_s=5", "mild.peak=1.5"]
+    wrong = ["subjects=[3]", "shares=[0,0,0]", "home.gain=[1,0.5]", "severe.onset_s=5", "mild.peak=1.5"]
     message = refusal(stills_store, tmp_path / "out", capsys, *wrong)
-    for key in ("shares", "home.gain", "severe.onset_s", "mild.peak"):
+    for key in ("subjects", "shares", "home.gain", "severe.onset_s", "mild.peak"):
         assert key in message
 
 
@@ -301,6 +434,19 @@ def test_frames_without_a_face_are_black_and_counted(simulated: ClipStore) -> No
 
 def test_a_still_has_the_picture_and_landmarks_of_its_row(stills: Stills) -> None:
     row = int(stills.rows["test"]["neutral"][0])
-    still: Still = stills.still(row)
+    still = stills.still(row)
     np.testing.assert_array_equal(still.picture, stills.store.read(row).frames[0])
     np.testing.assert_array_equal(still.points, stills.store.read(row).landmarks[0])
+
+
+def test_a_store_of_the_earlier_simulation_is_refused_for_training(simulated: ClipStore, tmp_path: Path) -> None:
+    """Its runs can still be evaluated: only the training loader refuses, with the command that makes it again."""
+    card = read_json(simulated.path / "card.json", StoreError)
+    parameters = {key: value for key, value in card["parameters"].items() if key != "simulation"}
+    earlier = changed(simulated.path, tmp_path / "earlier", parameters=parameters)
+    data = SimulatedDataModule(earlier)
+    data.setup()
+    assert len(data.test_dataloader())
+    with pytest.raises(StoreError, match=f"fer-id simulate source=STORE out={earlier} overwrite=true"):
+        data.train_dataloader()
+    assert len(SimulatedDataModule(simulated.path).train_dataloader())

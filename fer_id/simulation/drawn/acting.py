@@ -21,6 +21,7 @@ from fer_id.simulation.drawn.traits import (
     LEAST_PEAK,
     POPULATIONS,
     Look,
+    Movements,
     Setting,
     Traits,
     sample_look,
@@ -33,7 +34,7 @@ CAUSE_WITHIN = 0.4
 """Share of the clip, from its start, in which the cause of the emotion occurs: clips are cut without knowing it."""
 
 FALL = 1.2  # ratio of the fall of an expression to its rise: onsets are quicker than offsets
-BLINK_EVERY_S, BLINK_S = 3.0, 0.2  # mean seconds between blinks, about 20 a minute at rest, and duration of a blink
+BLINK_S = 0.2  # duration of a blink
 AWAY = 0.04  # probability per clip that the subject turns away for two frames, without a visible face
 
 HEAD_MOTION = (0.07, 0.05, 0.04, 0.05, 0.04)
@@ -42,8 +43,8 @@ HEAD_MOTION = (0.07, 0.05, 0.04, 0.05, 0.04)
 HEAD_JERK = (0.25, 0.18, 0.22, 0.20, 0.15)  # the same for a jerk: 10 to 15 degrees, within the range of a detector
 
 FIXED = {
-    "cause_within": CAUSE_WITHIN, "latest_onset": LATEST, "fall_over_rise": FALL, "blink_every_s": BLINK_EVERY_S,
-    "blink_s": BLINK_S, "away": AWAY, "head_motion": HEAD_MOTION, "head_jerk": HEAD_JERK,
+    "cause_within": CAUSE_WITHIN, "latest_onset": LATEST, "fall_over_rise": FALL, "blink_s": BLINK_S,
+    "away": AWAY, "head_motion": HEAD_MOTION, "head_jerk": HEAD_JERK,
 }  # fmt: skip
 """Constants outside the configuration, recorded in a store's card."""
 
@@ -58,6 +59,10 @@ STRAYS: tuple[dict[str, float], ...] = (
     {"AU25": 0.8, "AU26": 0.7}, {"AU5": 0.9}, {"AU7": 0.8, "AU4": 0.5}, {"AU23": 0.8, "AU17": 0.6},
 )  # fmt: skip
 """Involuntary movements; each resembles part of an expression."""
+
+
+PLAIN = Movements()
+"""Movements of the drawn cohort, beside its stray ones: blinks alone."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +134,13 @@ def perform(
     strays: float = 1.0,
     contexts: Mapping[str, Setting] = CONTEXTS,
     interrupting: bool = False,
+    movements: Movements = PLAIN,
 ) -> Performance:
     """Draw the performance of a subject in one clip, at ``times`` (T,) in seconds from 0, by a generator of its own.
 
     ``subtlety`` is the share taken from the peak intensity (below 0 makes it stronger), ``strays`` a factor on the
-    number of involuntary movements. ``interrupting`` adds a visible stray movement at the moment that interrupts an
-    expression; False for drawn subjects.
+    number of involuntary movements, mouth openings and speech included. ``interrupting`` adds a visible stray movement
+    at the moment that interrupts an expression; False for drawn subjects. ``movements`` are the rates of the others.
     """
     context = str(rng.choice(list(contexts)))
     setting, length = contexts[context], float(times[-1])
@@ -147,10 +153,15 @@ def perform(
     stray = np.zeros_like(activation)
     for _ in range(int(rng.poisson(subject.traits.dynamics.stray * strays))):
         stray += _stray(rng, times, None)
+    for _ in range(int(rng.poisson(movements.openings * strays))):
+        opened = units(AU25=0.9, AU26=rng.uniform(0.3, 1.0))
+        stray += _pulse(times, rng.uniform(0, times[-1]), rng.uniform(0.3, 0.8))[:, None] * opened
+    if movements.speech and rng.random() < movements.speech * strays:
+        stray += _speech(rng, times)
     activation = activation + stray + _restless(rng, times)
     if interrupting and course is not None and course.lapse is not None:
         activation = activation + _stray(rng, times, course.lapse)
-    activation[:, AU_INDEX[45]] += _blinks(rng, times)
+    activation[:, AU_INDEX[45]] += _blinks(rng, times, 60 / movements.blinks)
     away = np.zeros(len(times), dtype=bool)
     if rng.random() < AWAY:
         start = int(rng.integers(len(times)))
@@ -216,9 +227,19 @@ def _restless(rng: np.random.Generator, times: Array) -> Array:
     return noise
 
 
-def _blinks(rng: np.random.Generator, times: Array) -> Array:
+def _speech(rng: np.random.Generator, times: Array) -> Array:
+    """Draw about a second of lips and jaw (T, 14) that move as in speech: four to five syllables a second."""
+    spoken = _pulse(times, rng.uniform(0, times[-1]), rng.uniform(0.8, 1.6))
+    parts = {25: 0.5, 26: 0.25, 20: 0.15, 23: 0.15}
+    movement = np.zeros((len(times), len(ACTION_UNITS)))
+    for unit, size in parts.items():
+        movement[:, AU_INDEX[unit]] = spoken * np.abs(_wander(rng, times, size, 0.11))
+    return movement
+
+
+def _blinks(rng: np.random.Generator, times: Array, every_s: float) -> Array:
     blinks = np.zeros(len(times))
-    for _ in range(int(rng.poisson(times[-1] / BLINK_EVERY_S))):
+    for _ in range(int(rng.poisson(times[-1] / every_s))):
         blinks += _pulse(times, rng.uniform(0, times[-1]), BLINK_S)
     return np.clip(blinks, 0, 1)
 

@@ -43,6 +43,15 @@ class Dynamics:
     jerk: float = setting(0.0, "probability per clip of a head jerk", min=0, max=1)
 
 
+@dataclass
+class Movements:
+    """Rates of movements that express no emotion, beside the stray movements and head jerks of :class:`Dynamics`."""
+
+    blinks: float = setting(20.0, "blinks per minute, as at rest", above=0, max=600)
+    openings: float = setting(0.0, "times per clip that the mouth opens without an emotion, on average", min=0, max=20)
+    speech: float = setting(0.0, "probability per clip of a second of speech-like lip and jaw movement", min=0, max=1)
+
+
 SEVERITIES: dict[str, Dynamics] = {
     # Mild: close to typical posed expressions, which reach their apex within half a second.
     "mild": Dynamics(peak=0.92, onset_s=0.15, rise_s=0.30, apex_s=0.60, lapse=0.10, stray=0.35, jerk=0.10),
