@@ -104,7 +104,9 @@ def job_hash(config: Tree) -> str:
     """
     settings = dict(leaves(config))
     retired = {f"data.{key}": value for key, value in RETIRED.get(str(settings.get("data.name")), {}).items()}
-    newer = () if settings.get("trainer.callbacks") else ("trainer.callbacks",)  # earlier trials lack it
+    newer = [
+        key for key in ("trainer.callbacks", "data.excluding") if not settings.get(key)
+    ]  # earlier trials lack them
     free = (*newer, *FREE_KEYS)
     counted = {key: value for key, value in (retired | settings).items() if key != "name" and not key.startswith(free)}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]

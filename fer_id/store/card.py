@@ -45,6 +45,7 @@ class Parameters(BaseModel):
     min_eye_distance: Number | None = None
     key_id: Text | None = None
     from_fingerprint: Text | None = None
+    stills: dict[str, list[Text]] | None = None
 
 
 class Coverage(Part):
