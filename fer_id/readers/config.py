@@ -42,12 +42,12 @@ QUESTIONS = {
 }
 """Pair of readers of one encoder -> what their contrast asks."""
 
-_CONTRAST = re.compile(r"\s*([^:]+?)\s*:\s*(\S+)/(\w+)\s+-\s+(\S+)/(\w+)\s*")
+_CONTRAST = re.compile(r"\s*([^=]+?)\s*=\s*(\S+)/(\w+)\s+-\s+(\S+)/(\w+)\s*")
 
 
 @dataclass(frozen=True)
 class ReaderContrast:
-    """A contrast ``NAME: ENCODER/READER - ENCODER/READER``, fixed before anything is judged."""
+    """A contrast ``NAME = ENCODER/READER - ENCODER/READER``, fixed before anything is judged."""
 
     name: str
     first: tuple[str, str]
@@ -59,7 +59,7 @@ class ReaderContrast:
         match = _CONTRAST.fullmatch(text)
         if match is None:
             raise ConfigError(
-                f"{text!r}: expected NAME: ENCODER/READER - ENCODER/READER, as order: conv4/lstm - conv4/set"
+                f"{text!r}: expected NAME = ENCODER/READER - ENCODER/READER, as order = conv4/lstm - conv4/set"
             )
         name, *parts = match.groups()
         return cls(name, (parts[0], parts[1]), (parts[2], parts[3]))
