@@ -186,8 +186,8 @@ def difference(
     tables = [table.loc[(table["split"] == split) & table["label"].notna(), "clip_id"].tolist() for table in names]
     if tables[0] != tables[1]:
         raise RunError(
-            f"contrast {contrast.name}: {first} and {second} have other {split} clips; say others_at_most=[] so that "
-            "every encoder reads all clips"
+            f'contrast {contrast.name}: {first} and {second} have other {split} clips; "others_at_most=[]" gives '
+            "every encoder all clips"
         )
     return studies[first].right(reader, seeds, split) - studies[second].right(other, seeds, split)
 

@@ -56,8 +56,7 @@ def contrast_figure(results: Mapping[str, Verdict], relevant: float, provenance:
         axes.annotate(words, (100 * estimate.value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
     axes.axvline(0, color=style.INK, linewidth=0.8)
     for side, label in ((-1, None), (1, "relevant")):
-        place = 100 * side * relevant
-        axes.axvline(place, color=style.VERMILION, linewidth=0.8, linestyle=style.DASHED, label=label)
+        axes.axvline(100 * side * relevant, color=style.VERMILION, linewidth=0.8, linestyle=style.DASHED, label=label)
     style.name_rows(axes, [f"{name}\n{verdict.answer}" for name, verdict in results.items()], above=0.7)
     axes.set_xlabel("points of macro recall; thick: 95\u202f% interval, thin: for all contrasts at once")
     axes.grid(axis="x")

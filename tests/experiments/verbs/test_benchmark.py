@@ -11,10 +11,10 @@ import pytest
 import yaml
 from sklearn.metrics import recall_score
 
+from experiments.benchmarking import budget
+from experiments.benchmarking.config import CONTRASTS, BenchmarkConfig
 from experiments.cli import DONE, main
 from experiments.settings.loading import GROUPS, load
-from experiments.training import budget
-from experiments.verbs.benchmark import CONTRASTS, BenchmarkConfig
 from fer_id.errors import ConfigError
 from fer_id.files import read_json
 from fer_id.models.config import named_model
@@ -104,7 +104,7 @@ def test_finished_parts_are_not_made_again(
 
 
 def test_features_of_other_weights_are_refused(made: Made, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setattr("experiments.training.benchmark.sha256", lambda _: "other")
+    monkeypatch.setattr("experiments.benchmarking.parts.sha256", lambda _: "other")
     assert "cached features of other weights" in refusal(capsys, made[0])
 
 
@@ -172,10 +172,10 @@ def test_the_encoders_get_what_the_budget_leaves() -> None:
     assert parts["conv4"].multiply_adds == pytest.approx(4e13)
     assert parts["shallow_cnn"].multiply_adds == pytest.approx(2e13)
     frame = 173_408_256
-    plan = budget.passes(parts["conv4"], named_model("conv4"), 20_000, [])
+    plan = budget.passes(parts["conv4"], named_model("conv4"), 20_000, 6_000, [])
     assert plan.stills is not None
-    assert plan.stills * plan.epochs * 3 * frame == pytest.approx(4e13, rel=0.01)
-    smaller = budget.passes(parts["conv4"], named_model("conv4"), 20_000, [(0.0, 32), (0.5, 64)])
+    assert plan.stills * plan.epochs * 3 * frame == pytest.approx(4e13 - 6_000 * frame, rel=0.01)
+    smaller = budget.passes(parts["conv4"], named_model("conv4"), 20_000, 6_000, [(0.0, 32), (0.5, 64)])
     assert smaller.stills is not None
     assert smaller.stills * smaller.epochs == pytest.approx(plan.stills * plan.epochs / 0.625, rel=0.01)
     with pytest.raises(ConfigError, match="spent before any encoder learns: all else"):

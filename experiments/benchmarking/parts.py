@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_modules.base import FerDataModule
 from data_modules.config import DataConfig
+from experiments.benchmarking import budget
+from experiments.benchmarking.config import BenchmarkConfig
 from experiments.config import InitConfig, TrainConfig
-from experiments.training import budget
 from experiments.training.setup import open_data
 from experiments.training.trained_model import TrainedModel
 from experiments.verbs.controls import require_one_length
@@ -26,9 +26,6 @@ from fer_id.readers.frame_features import FrameFeatures, Origin
 from fer_id.readers.study import ReaderStudy
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
-
-if TYPE_CHECKING:
-    from experiments.verbs.benchmark import BenchmarkConfig
 
 
 def encoder_models(config: BenchmarkConfig) -> dict[str, ModelConfig]:
@@ -116,16 +113,17 @@ def plan(config: BenchmarkConfig, clips: Mapping[str, FerDataModule]) -> dict[st
         spent.append(
             budget.of_training(f"{config.reference} with {head}, end to end", costs[config.reference], frames, *work)
         )
-    number = len(stills.fold.train)
+    number, judged = len(stills.fold.train), len(stills.fold.validation) + len(stills.fold.test)
     if config.budget is None:
         plans = dict.fromkeys(models, every)
         parts = {
-            name: budget.of_training(f"{name} on stills", costs[name], 1, every.epochs * number, 0) for name in models
+            name: budget.of_training(f"{name} on stills", costs[name], 1, every.epochs * number, judged)
+            for name in models
         }
     else:
         parts = budget.shares(config.budget, spent, list(models), config.reference)
         resolution = config.trainer.resolution
-        plans = {name: budget.passes(parts[name], models[name], number, resolution) for name in models}
+        plans = {name: budget.passes(parts[name], models[name], number, judged, resolution) for name in models}
     for line in budget.table([*spent, *parts.values()], plans):
         say(line)
     return plans

@@ -81,13 +81,15 @@ def shares(budget: float, spent: Sequence[Cost], encoders: Sequence[str], refere
     return {name: Cost(f"{name} on stills", part * (2 if name == reference else 1)) for name in encoders}
 
 
-def passes(cost: Cost, model: ModelConfig, stills: int, resolution: Sequence[tuple[float, int]]) -> Passes:
-    """Return how often an encoder sees the stills for its share, growing ``resolution`` taken into account."""
+def passes(cost: Cost, model: ModelConfig, stills: int, judged: int, resolution: Sequence[tuple[float, int]]) -> Passes:
+    """Return how often an encoder sees the training ``stills`` for its share, after it has ``judged`` so many of inner
+    validation and test; a growing ``resolution`` makes pictures cheaper."""
     frame, any_size = _frame(model)
     ends = [*(share for share, _ in resolution[1:]), 1.0]
     smaller = sum((end - share) * (side / CROP) ** 2 for (share, side), end in zip(resolution, ends, strict=False))
     before = resolution[0][0] if resolution else 1.0
-    pictures = int(cost.multiply_adds / (3 * frame * (before + smaller if any_size else 1.0)))
+    left = cost.multiply_adds - judged * frame
+    pictures = max(1, int(left / (3 * frame * (before + smaller if any_size else 1.0))))
     epochs = max(1, -(-pictures // stills))
     return Passes(max(1, pictures // epochs), epochs)
 
