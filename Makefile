@@ -74,7 +74,7 @@ loso: data/drawn/card.json  ## a still and a temporal model, judged leave-one-ch
 	$(FER) controls runs/drawn/conv4
 	$(FER) compare runs/drawn/conv4 runs/drawn/cnn_lstm out=$(OUT)/drawn
 
-benchmark: simulate  ## the paper's five models on simulated children (needs FER2013 and FER+, see simulate): an hour on two cores
+benchmark: simulate  ## encoders learned on stills, readers of simulated children's clips: what time is worth (needs FER2013 and FER+, see simulate): an hour on two cores
 	$(FER) benchmark data=simulated data.store=data/simulated pretrain.store=data/ferplus out=$(OUT)/benchmark $(ARGS)
 
 # What the shipped sweeps need; one of your own (SWEEP=my.yaml) brings its data itself.

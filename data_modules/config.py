@@ -20,6 +20,9 @@ class DataConfig:
     drop_duplicates: bool = setting(
         True, help="near-identical pictures: leave them out of training, refuse folds that separate alike subjects"
     )
+    excluding: str | None = setting(
+        None, help="simulated store: leave out of training the stills that its validation and test clips were made of"
+    )
     frames: str = setting(
         "clip", choices=("clip", "frame"), help="clip: learn from whole clips; frame: from one drawn frame of each"
     )

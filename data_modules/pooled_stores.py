@@ -12,6 +12,7 @@ import pandas as pd
 
 from data_modules.config import DataConfig
 from data_modules.pool import holds_images, made_of, pool, require_distinct
+from data_modules.sources import without_sources
 from fer_id.errors import DataError, FerIdError, LeakageError, Problems, StoreError
 from fer_id.evaluation.confidence.crossfit import cross_fit
 from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig, Rows
@@ -86,6 +87,10 @@ class PooledStores:
         """The folds of the protocol."""
         dedup = self.config.drop_duplicates
         folds = make_folds(self.clips, self.protocol, seed=self.seed, images=self.images, deduplicate=dedup)
+        if self.config.excluding:
+            if len(self.stores) > 1:
+                raise DataError("data.excluding names the stills of one store, and several are pooled: give one")
+            folds = without_sources(self.clips, folds, ClipStore.open(self.config.excluding), self.stores[0])
         return self._without_alike(folds)
 
     @cached_property

@@ -65,8 +65,8 @@ _VERBS = {
     ),
     "compare": Verb("runs side by side: a page and a table", "fer-id compare runs/fer2013/* out=compare", "runs"),
     "benchmark": Verb(
-        "the paper's five models on one store, alike: Table 4, Table 5, and whether time matters, on one page",
-        "fer-id benchmark data=simulated data.store=data/simulated benchmark=small out=compare/benchmark",
+        "encoders learned once on stills, readers of their features of clips: what time is worth, with what power",
+        "fer-id benchmark data=simulated data.store=data/simulated pretrain.store=data/ferplus out=compare/benchmark",
     ),
     "sweep": Verb(
         "many trainings of one file in W&B's sweep format, searched by inner validation; sweep resume STUDY goes on",

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from fer_id.evaluation.intervals import Interval, count_intervals
-from fer_id.evaluation.paired import holm
+from fer_id.evaluation.paired import contrast_counts, holm
 from fer_id.evaluation.scores import Bools, Floats, Ints, Statistic, accuracy_with_missing
-from fer_id.evaluation.seeds import contrast_counts
 
 WHOLE, REFITTED = "whole clip", "whole clip, re-fitted"
 MEAN, CHOSEN, CONFIDENT = "mean of the frames", "chosen frame", "most confident frame"
@@ -84,39 +83,6 @@ def _judged(tables: Mapping[str, Floats]) -> dict[str, dict[str, object]]:
         for name, contrast in contrasts.items()
     }
     return {"accuracy": accuracy, "against_whole_clip": against}
-
-
-def pooled(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Pool :func:`summary`, or ``controls.json``, of one model trained with several seeds on the same clips.
-
-    Values are means, with intervals over subjects; those in bins have no intervals.
-    """
-    first = runs[0]
-    if len(runs) == 1:
-        return dict(first)
-    clips = np.array(first["per_subject"]["clips"], float)
-    tables = {}
-    for name in first["per_subject"]["right"]:
-        right = np.mean([run["per_subject"]["right"][name] for run in runs], axis=0)
-        tables[name] = np.stack([right, clips - right], axis=-1)[:, None]
-    return {
-        **{key: first[key] for key in first if key != "per_subject"},
-        **_judged(tables),
-        "by_frame": {name: np.mean([run["by_frame"][name] for run in runs], 0).tolist() for name in first["by_frame"]},
-        **{key: _mean_bins([run[key] for run in runs]) for key in ("peak", "delay")},
-    }
-
-
-def _mean_bins(runs: Sequence[Mapping[str, Any]]) -> dict[str, object]:
-    """Average the accuracies in the bins of several trainings, whose bins hold the same clips."""
-    if runs[0]["bins"] is None:
-        return dict(runs[0])
-    nothing, bins = {"low": None, "high": None, "reason": "the mean of several trainings"}, []
-    for parts in zip(*(run["bins"] for run in runs), strict=True):
-        each = [part["accuracy"] for part in parts]
-        means = {name: float(np.mean([accuracy[name]["value"] for accuracy in each])) for name in each[0]}
-        bins.append({**parts[0], "accuracy": {name: {"value": mean, **nothing} for name, mean in means.items()}})
-    return {**runs[0], "bins": bins}
 
 
 def peak_and_delay(intensity: Sequence[float] | None) -> tuple[float, float]:

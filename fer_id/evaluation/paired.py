@@ -80,6 +80,14 @@ class Comparison:
     """p of :func:`sign_flip` for that accuracy; NaN with fewer than two subjects."""
 
 
+@dataclass(frozen=True)
+class Contrast(Difference):
+    """Difference in accuracy between two models on the same clips; a clip without a prediction is an error."""
+
+    p: float
+    """p of :func:`sign_flip`; NaN with fewer than two subjects."""
+
+
 PAIRED = {"accuracy_with_missing": scores.accuracy_with_missing, "macro_f1": scores.macro_f1}
 
 
@@ -103,6 +111,14 @@ def compare_runs(run: Judged, reference: Judged, classes: int) -> Comparison:
     pair = np.stack([judged.counts(classes) for judged in (run, reference)], axis=1)
     by_subject, right = scores.accuracy_with_missing(pair).T, scores.correct(pair).T
     return Comparison(difference_intervals(pair), effect(*by_subject), sign_flip(*right))
+
+
+def contrast_counts(ours: Floats, theirs: Floats) -> Contrast:
+    """Compute the accuracy of one model minus another's from counts (S, K, K + 1), which may be means over draws."""
+    pair = np.stack([ours, theirs], axis=1)
+    statistic = Statistic(minus(scores.accuracy_with_missing), np.ones(pair.shape[-2:], np.bool_))
+    interval = count_intervals(pair, {"accuracy": statistic}, bounds=DIFFERENCE_RANGE)["accuracy"]
+    return Contrast(float(statistic.value(pair.sum(0))), interval, sign_flip(*scores.correct(pair).T))
 
 
 def difference_intervals(counts: Floats) -> dict[str, Difference]:

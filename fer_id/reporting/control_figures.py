@@ -1,8 +1,8 @@
-"""Figures of a benchmark: accuracies of models, and of temporal controls, also by how the expression shows."""
+"""Figures of temporal controls: their accuracies, also by how the expression shows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,36 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fer_id.evaluation.controls import CHOSEN, HINDSIGHT, MEAN, WHOLE
-from fer_id.evaluation.seeds import Estimate
 from fer_id.reporting import style
-from fer_id.reporting.benchmark.paper import REPORTED, TABLE4
 from fer_id.reporting.result_shapes import Bin, ControlScores
 from fer_id.reporting.words import percent
 
 _COLOURS = {WHOLE: style.BLUE, MEAN: style.VERMILION, CHOSEN: style.GREEN}
-
-
-@style.styled()
-def accuracy_figure(scores: Mapping[str, Estimate], majority: float | None, provenance: str) -> Figure:
-    """Draw the accuracy of each model with its interval over subjects; hollow diamonds are the paper's values.
-
-    ``majority`` is the accuracy of always answering the commonest class.
-    """
-    figure, axes = style.one_panel(12.0, 1.4 + 0.34 * len(scores), "Accuracy on the test clips", provenance)
-    for place, score in enumerate(scores.values()):
-        label = "ours, 95\u202f% interval" if not place else None
-        _estimate(axes, place, score.value, score.interval.low, score.interval.high, color=style.BLUE, label=label)
-    theirs = [(TABLE4[name]["accuracy"], place) for place, name in enumerate(scores) if name in TABLE4]
-    if theirs:
-        (x, y), label = zip(*theirs, strict=True), f"{REPORTED}, on other clips"
-        axes.plot(x, y, "D", color=style.MUTED, markerfacecolor="none", linestyle="none", markersize=5, label=label)
-    if majority is not None:
-        label = f"the commonest class: {percent(majority)}"
-        axes.axvline(majority, color=style.VERMILION, linewidth=1, linestyle=style.DASHED, label=label)
-    style.name_rows(axes, list(scores), above=0.7)
-    style.percent_axis(axes, "x", 0, 1)
-    style.legend_beside(axes)
-    return figure
 
 
 @style.styled()

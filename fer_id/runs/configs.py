@@ -70,7 +70,7 @@ FREE_KEYS = ("resume", "runs.", "logging.", "explain", "data.num_workers")
 """Settings, or prefixes of settings, that may change when a run is resumed."""
 
 NEWER: Tree = {
-    **{"trainer.callbacks": [], "data.balanced": 0, "model.stride": "halved"},
+    **{"trainer.callbacks": [], "data.balanced": 0, "data.excluding": None, "model.stride": "halved"},
     **{"optim.encoder_lr": 1, "optim.ema": 0},
 }
 """Settings that earlier trainings lack, with the values that mean the same, which :func:`job_hash` leaves out."""

@@ -50,6 +50,7 @@ class Parameters(BaseModel):
     key_id: Text | None = None
     from_fingerprint: Text | None = None
     simulation: int | None = None
+    stills: dict[str, list[Text]] | None = None
 
 
 class Coverage(Part):

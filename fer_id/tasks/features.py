@@ -131,21 +131,25 @@ Reader = Callable[[Tensor], Tensor]
 """Features (N, D) -> logits (N, K)."""
 
 
-def linear_reader(features: Tensor, label: Tensor, classes: int, penalty: float) -> Reader:
+def linear_reader(features: Tensor, label: Tensor, classes: int, penalty: float, *, balanced: bool = False) -> Reader:
     """Fit a linear classifier on fixed features: multinomial logistic regression, by L-BFGS.
 
     ``mean cross-entropy + penalty / 2 * |W|^2`` of the standardised features (N, D), no penalty on the bias; the
-    penalty is above 0. Convex, so the result depends on no seed.
+    penalty is above 0. Convex, so the result depends on no seed. ``balanced``: the mean over the classes that occur,
+    each of them a mean over its samples.
     """
     mean, scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
     x = ((features - mean) / scale).double()
+    counts = torch.bincount(label, minlength=classes).double() if balanced else torch.ones(classes, dtype=torch.double)
+    share = 1 / counts.clamp(min=1)  # cross_entropy divides by the sum of its weights
     weight = torch.zeros(classes, x.shape[1], dtype=torch.double, requires_grad=True)
     bias = torch.zeros(classes, dtype=torch.double, requires_grad=True)
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
 
     def loss() -> Any:
         optimiser.zero_grad()
-        fit = torch.nn.functional.cross_entropy(x @ weight.T + bias, label) + penalty / 2 * weight.square().sum()
+        entropy = torch.nn.functional.cross_entropy(x @ weight.T + bias, label, weight=share)
+        fit = entropy + penalty / 2 * weight.square().sum()
         fit.backward()  # type: ignore[no-untyped-call]
         return fit
 

@@ -8,13 +8,10 @@ import pytest
 from fer_id.evaluation.controls import (
     CHOSEN,
     CONTROLS,
-    MEAN,
-    SHUFFLED,
     TESTED,
     WHOLE,
     Answers,
     peak_and_delay,
-    pooled,
     summary,
 )
 
@@ -72,15 +69,3 @@ def test_without_intensity_there_are_no_bins_but_a_reason():
     peak = summary(nothing)["peak"]
     assert peak["bins"] is None
     assert "intensity" in peak["reason"]
-
-
-def test_several_trainings_are_averaged_before_they_are_tested():
-    runs = [summary(answers(0.2, seed=seed)) for seed in range(3)]
-    report = pooled(runs)
-    for name in (WHOLE, MEAN, SHUFFLED):
-        mean = np.mean([run["accuracy"][name]["value"] for run in runs])
-        assert report["accuracy"][name]["value"] == pytest.approx(mean)
-    row = report["against_whole_clip"][MEAN]
-    assert row["difference"] == pytest.approx(report["accuracy"][WHOLE]["value"] - report["accuracy"][MEAN]["value"])
-    assert pooled(runs[:1])["against_whole_clip"] == runs[0]["against_whole_clip"]
-    assert report["peak"]["bins"][0]["accuracy"][WHOLE]["low"] is None

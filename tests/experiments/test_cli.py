@@ -19,10 +19,10 @@ import pandas as pd
 import pytest
 
 from experiments import cli
+from experiments.benchmarking.config import ENCODERS
 from experiments.cli import DONE, INTERRUPTED, OUR_FAULT, TERMINATED, USERS_FAULT, main
 from experiments.interrupts import Terminated, terminable
 from experiments.settings.loading import load
-from experiments.verbs.benchmark import PAPER
 from experiments.verbs.controls import require_one_length
 from experiments.verbs.stores import describe
 from experiments.verbs.table import VERBS
@@ -144,7 +144,7 @@ def test_a_signal_counts_where_a_library_loses_its_exception(lost: BaseException
 def test_models_prints_a_table(capsys: Capture) -> None:
     assert main(["models", "frames=2"]) == DONE
     output = capsys.readouterr().out
-    assert all(f"| {name} |" in output for name in PAPER)
+    assert all(f"| {name} |" in output for name in ENCODERS)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from experiments.verbs.controls import accuracies
 from fer_id.errors import RunError
 from fer_id.evaluation.controls import CHOSEN, CONTROLS, MEAN, TESTED, WHOLE
 from fer_id.explain.regions import REGIONS
-from fer_id.reporting.benchmark.verdicts import time_verdict
 from fer_id.reporting.control_figures import control_figure, intensity_figure
 from fer_id.reporting.doubt import uncertainty_sentences
 from fer_id.reporting.explanation import sentences as explanation_sentences
@@ -168,10 +167,9 @@ COMPARED = {
 
 
 def _control_pages(found: dict[str, Any], place: str) -> None:
-    """What the benchmark's page makes of ``controls.json``; a figure takes long, and is drawn where it may fail."""
+    """What ``fer-id controls`` makes of ``controls.json``; a figure takes long, and is drawn where it may fail."""
     if {*found["accuracy"]} == {*CONTROLS}:  # else they are computed again
         controls = Controls.model_validate(found)
-        time_verdict(controls)
         accuracies(controls)
         if place.startswith(".by_frame"):
             control_figure(controls)

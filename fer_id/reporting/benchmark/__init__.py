@@ -1,1 +1,1 @@
-"""Benchmark of the paper's five models under one protocol: page, tables, and sentences that its tests support."""
+"""Page of a benchmark: what each reader makes of each encoder's features, and what the contrasts support."""

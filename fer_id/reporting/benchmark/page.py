@@ -1,230 +1,126 @@
-"""Page and tables of a benchmark: ``index.html``, ``table4.csv``, ``table5.csv``.
+"""Page and tables of a benchmark: ``index.html``, ``readers.csv``, ``contrasts.csv``, ``benchmark.json``.
 
-The models are each trained with one or more seeds on the same clips. A model's score is the mean over its seeds, its
-interval is over subjects, and its difference from the reference is paired by subject.
+Every difference between two readers that the page calls one is a contrast fixed beforehand, with what it could detect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fer_id.csv_text import table_csv
-from fer_id.errors import Problems, RunError
-from fer_id.evaluation import controls as control
-from fer_id.evaluation.paired import holm, why_not_paired
-from fer_id.evaluation.seeds import Contrast, Estimate, contrast, mean_scores
-from fer_id.files import atomic_write_text, plain
-from fer_id.objectives import MONITOR
-from fer_id.reporting import words
-from fer_id.reporting.benchmark import paper, verdicts
-from fer_id.reporting.comparison.compared_run import Entry, read_entries
-from fer_id.reporting.comparison.csv_table import Row, extent
-from fer_id.reporting.comparison.figures import learning_curves
-from fer_id.reporting.control_figures import accuracy_figure, control_figure, intensity_figure
-from fer_id.reporting.figures import curves_by_epoch
+from fer_id.evaluation.contrasts import SHOWN, SMALLER, RecallEstimate, Verdict
+from fer_id.files import atomic_write_text
+from fer_id.readers.config import READERS, ReaderContrast
+from fer_id.readers.results import Encoder, FineTuned, Plan, write_results
+from fer_id.reporting.benchmark import paper
+from fer_id.reporting.benchmark.figures import contrast_figure, recall_figure
 from fer_id.reporting.page import write_page
-from fer_id.reporting.result_shapes import ControlScores
 from fer_id.reporting.style import embedded
-from fer_id.runs.metrics import Metrics
-from fer_id.runs.run_dir import RunDir
-from fer_id.shapes import record
-
-SCORES = {
-    "accuracy": "Accuracy",
-    "macro_precision": "Macro precision",
-    "macro_recall": "Macro recall",
-    "macro_f1": "Macro-F1",
-    "auc": "AUC",
-}
-
-
-@dataclass
-class Model:
-    """A model of a benchmark: its trainings, one per seed, scores by the names of
-    :func:`fer_id.evaluation.seeds.mean_scores`, and the confusion matrix of all seeds together. ``against`` is its
-    accuracy minus the reference's (None for the reference), ``p_holm`` corrected for the number of models."""
-
-    name: str
-    entries: list[Entry]
-    scores: dict[str, Estimate]
-    confused: Metrics
-    against: Contrast | None = None
-    p_holm: float | None = None
-
-    @property
-    def temporal(self) -> bool:
-        """True where the model learned from whole clips."""
-        return self.entries[0].config.get("data.frames") != "frame"
-
-    @property
-    def seconds(self) -> float | None:
-        """Mean training time of a seed in seconds, without its pretraining."""
-        return _mean([entry.job.seconds for entry in self.entries])
-
-    @property
-    def memory(self) -> float | None:
-        """Highest peak memory of its trainings in bytes; None where it was not measured."""
-        peaks = [entry.job.peak_memory_bytes for entry in self.entries]
-        return max((peak for peak in peaks if peak is not None), default=None)
-
-    @property
-    def passes(self) -> float | None:
-        """Mean number of trained epochs over the seeds."""
-        return _mean([len(entry.run.learning_curve()) or None for entry in self.entries])
+from fer_id.reporting.words import difference_words, p_words, points
 
 
 def write_benchmark(
-    runs: Mapping[str, Sequence[RunDir]],
-    reference: str,
+    encoders: Sequence[Encoder],
+    contrasts: Sequence[ReaderContrast],
+    results: Mapping[str, Verdict],
+    plan: Plan,
+    tuned: Mapping[str, FineTuned],
     out: Path,
     *,
+    reference: str,
     rule: Sequence[str],
-    controls: Mapping[str, Sequence[Mapping[str, Any]] | str],
+    labels: Sequence[str],
+    provenance: str,
+    relevant: float,
 ) -> str:
-    """Write ``index.html``, ``table4.csv`` and ``table5.csv`` into the folder ``out``; return the scores as text, and
-    the path of the page.
+    """Write the page and the tables into ``out``; return the verdicts as text, and the path of the page.
 
-    ``runs`` has the finished trainings of each model, one per seed, all tested on the same clips; the models are tested
-    against ``reference``. ``rule`` are sentences on the protocol common to all; ``controls`` has ``controls.json`` of
-    each training of a temporal model, or the reason why there is none. Raises RunError where the runs cannot be
-    compared, or some of their files are missing or damaged.
+    ``results`` are the judged contrasts by name, ``plan`` what was known of their power beforehand, ``tuned`` the
+    reference's encoder trained end to end by head, ``rule`` sentences on the conditions, ``labels`` the classes,
+    ``relevant`` the difference in macro recall that matters.
     """
-    models = _models(runs, reference)
-    results = {
-        name: record(ControlScores, plain(control.pooled(parts)), f"controls of {name}", RunError)
-        for name, parts in controls.items()
-        if not isinstance(parts, str)
-    }
-    base = models[reference].entries[0]
     out.mkdir(parents=True, exist_ok=True)
-    table4, table5 = table_4(models.values()), table_5(models.values())
-    atomic_write_text(out / "table4.csv", table_csv(table4))
-    atomic_write_text(out / "table5.csv", table_csv(table5))
-    contrasts = {
-        name: (model.against, model.p_holm)
-        for name, model in models.items()
-        if model.against and model.p_holm is not None
+    atomic_write_text(out / "readers.csv", table_csv(readers_table(encoders)))
+    atomic_write_text(out / "contrasts.csv", table_csv(contrasts_table(contrasts, results, plan)))
+    sentences = {
+        contrast.name: verdict_sentence(contrast, results[contrast.name], len(results)) for contrast in contrasts
     }
-    accuracy = {name: model.scores["accuracy_with_missing"].value for name, model in models.items()}
+    best = max((encoder.convergence.accuracy or 0.0 for encoder in encoders), default=0.0)
     index = write_page(
         out / "index.html",
         "benchmark.html.j2",
-        models=list(models.values()),
-        reference=models[reference],
-        provenance=base.metrics.provenance,
-        job=base.job,
-        metrics=base.metrics,
+        encoders=encoders,
+        reference=next(encoder for encoder in encoders if encoder.name == reference),
+        contrasts=contrasts,
+        results=results,
+        plan=plan,
+        tuned=tuned,
         rule=rule,
-        scores=SCORES,
+        labels=labels,
+        provenance=provenance,
+        relevant=relevant,
+        sentences=sentences,
+        unfinished={encoder.name: encoder.convergence.why_unfinished(best) for encoder in encoders},
+        readers={name: READERS[name] for name in encoders[0].recalls},
         paper=paper,
-        winner=verdicts.winner(reference, accuracy, contrasts, len(models[reference].entries)),
-        too_few=words.too_few(base.metrics.n_subjects, len(contrasts)),
-        verdicts={name: verdicts.time_verdict(result) for name, result in results.items()},
-        controls=results,
-        absent={name: reason for name, reason in controls.items() if isinstance(reason, str)},
-        control_names=control.CONTROLS,
-        tested=control.TESTED,
-        p_words=words.p_words,
-        pictures=_pictures(models, results.get(reference)),
+        p_words=p_words,
+        points=lambda share: points(None if np.isnan(share) else share),
+        difference_words=difference_words,
+        pictures=embedded(
+            {
+                "recall": recall_figure(encoders, provenance),
+                "contrasts": contrast_figure(results, relevant, provenance) if results else None,
+            }
+        ),
     )
-    columns = table4[["model", "provenance", *SCORES, "accuracy_difference", "p_holm"]]
-    return f"{columns.to_string(index=False, float_format='{:.3f}'.format, na_rep='–')}\n{index}"
+    write_results(results, out)
+    return "\n".join([*(f"{name}: {sentence}" for name, sentence in sentences.items()), str(index)])
 
 
-def table_4(models: Iterable[Model]) -> pd.DataFrame:
-    """Return our Table 4, a row per model: scores, intervals, spread over seeds, difference, the paper's scores."""
+def verdict_sentence(contrast: ReaderContrast, verdict: Verdict, tests: int) -> str:
+    """Return what a contrast shows: a difference, that there is none larger than a bound, or how little it can tell."""
+    estimate, interval = verdict.estimate, verdict.estimate.interval()
+    first, second = ("/".join(pair) for pair in (contrast.first, contrast.second))
+    if estimate.why_not:
+        return f"undecided: no interval ({estimate.why_not})"
+    extent = difference_words(estimate.value, interval.low, interval.high)
+    if verdict.answer == SHOWN:
+        better, worse = (first, second) if estimate.value > 0 else (second, first)
+        return f"shown: {better} is better than {worse}, {extent}, {p_words(verdict.p_holm)} (Holm)"
+    if verdict.answer == SMALLER:
+        return f"shown to be smaller than {points(verdict.bound)} in either direction: {extent}"
+    detectable = points(estimate.detectable(tests))
+    return f"undecided: {extent}; a true difference of {detectable} would have been found with 80 % power"
+
+
+def readers_table(encoders: Sequence[Encoder]) -> pd.DataFrame:
+    """Return a row per encoder and reader: macro recall with its interval and the parts of its error."""
     rows = []
-    for model in models:
-        job, gap = model.entries[0].job, model.against
-        row: Row = {"model": model.name, "provenance": model.entries[0].metrics.provenance}
-        row |= {"learns_from": "clips" if model.temporal else "single frames", "seeds": len(model.entries)}
-        for name in SCORES:
-            score = model.scores[name]
-            row |= extent(name, score.value, score.interval) | {f"{name}_sd_of_seeds": score.spread}
-        row |= extent("accuracy_difference", gap.value if gap else None, gap.interval if gap else None)
-        row |= {"p": gap.p if gap else None, "p_holm": model.p_holm}
-        row |= {f"paper_{name}": paper.TABLE4.get(model.name, {}).get(name) for name in SCORES}
-        row |= {"parameters": job.cost.parameters, "multiply_adds_per_clip": job.cost.multiply_adds_per_clip}
-        rows.append(row | {"seconds": model.seconds, "peak_memory_bytes": model.memory})
+    for encoder in encoders:
+        for reader, estimate in encoder.recalls.items():
+            row: dict[str, object] = {"encoder": encoder.name, "reader": reader, "clips": len(encoder.clips.truth)}
+            row |= _extent(estimate) | {"trainings": estimate.trainings}
+            rows.append(row | {f"recall_{place}": value for place, value in enumerate(encoder.by_class[reader])})
     return pd.DataFrame(rows)
 
 
-def table_5(models: Iterable[Model]) -> pd.DataFrame:
-    """Return our Table 5, a row per model and class: recall, interval, most common error, the paper's value."""
+def contrasts_table(contrasts: Sequence[ReaderContrast], results: Mapping[str, Verdict], plan: Plan) -> pd.DataFrame:
+    """Return a row per contrast: difference, interval, p, verdict, and what is detectable, as planned and as found."""
     rows = []
-    for model in models:
-        metrics = model.entries[0].metrics
-        for index, label in enumerate(metrics.labels):
-            score = model.scores[f"recall.{index}"]
-            rows.append(
-                {
-                    "model": model.name,
-                    "provenance": metrics.provenance,
-                    "class": label,
-                    "clips": metrics.per_class[label].support,
-                    "class_wise_accuracy": score.value,
-                    "low": score.interval.low,
-                    "high": score.interval.high,
-                    "most_common_error": words.error_pattern(model.confused, label),
-                    "paper_cnn_lstm": paper.TABLE5.get(label) if model.name == "cnn_lstm" else None,
-                }
-            )
+    for contrast in contrasts:
+        verdict, tests = results[contrast.name], len(results)
+        row: dict[str, object] = {"contrast": contrast.name, "question": contrast.question}
+        row |= {"first": "/".join(contrast.first), "second": "/".join(contrast.second)} | _extent(verdict.estimate)
+        row |= {"p": verdict.estimate.p, "p_holm": verdict.p_holm, "verdict": verdict.answer, "bound": verdict.bound}
+        row |= {"detectable": verdict.estimate.detectable(), "detectable_holm": verdict.estimate.detectable(tests)}
+        rows.append(row | {"planned_holm": plan.errors[contrast.name].detectable(tests), "planned_from": plan.source})
     return pd.DataFrame(rows)
 
 
-def _models(runs: Mapping[str, Sequence[RunDir]], reference: str) -> dict[str, Model]:
-    """Return the models in their order, with scores and differences; raise RunError where their test clips or their
-    numbers of seeds differ."""
-    entries = read_entries([run for seeds in runs.values() for run in seeds], lambda entry: entry)
-    problems, first = Problems("benchmark"), entries[0]
-    if len({len(seeds) for seeds in runs.values()}) > 1:
-        problems.add("the models have different numbers of trainings")
-    for entry in entries:
-        if why := why_not_paired(entry.judged, first.judged):
-            problems.add(f"{entry.name} beside {first.name}: {why}")
-    problems.raise_if_any(RunError, "Scores of other clips do not compare.")
-    classes = len(first.metrics.labels)
-    seeds = len(runs[reference])
-    grouped = {name: entries[seeds * place : seeds * (place + 1)] for place, name in enumerate(runs)}
-    models = {name: _model(name, members, classes) for name, members in grouped.items()}
-    base = [entry.judged for entry in grouped[reference]]
-    for name, model in models.items():
-        if name != reference:
-            model.against = contrast([entry.judged for entry in model.entries], base, classes)
-    adjusted = holm({name: model.against.p for name, model in models.items() if model.against})
-    for name, p in adjusted.items():
-        models[name].p_holm = p
-    return models
-
-
-def _model(name: str, entries: list[Entry], classes: int) -> Model:
-    confusion = np.sum([entry.metrics.confusion_matrix for entry in entries], axis=0).tolist()
-    scores = mean_scores([entry.judged for entry in entries], classes)
-    return Model(name, entries, scores, Metrics(labels=entries[0].metrics.labels, confusion_matrix=confusion))
-
-
-def _pictures(models: Mapping[str, Model], controls: ControlScores | None) -> dict[str, str]:
-    """Return the figures of the page that have content."""
-    base = next(iter(models.values())).entries[0].metrics
-    compared = words.baselines(base)
-    scores = {name: model.scores["accuracy"] for name, model in models.items()}
-    records = {name: [table for entry in model.entries for table in entry.records] for name, model in models.items()}
-    curves = {name: curves_by_epoch(tables, MONITOR) for name, tables in records.items()}
-    drawn = {
-        "accuracy": accuracy_figure(scores, compared[1] if compared else None, base.provenance),
-        "learning": learning_curves(curves, [base.provenance]),
-    }
-    if controls is not None:
-        drawn |= {"controls": control_figure(controls), "intensity": intensity_figure(controls)}
-    return embedded(drawn)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def _extent(estimate: RecallEstimate) -> dict[str, object]:
+    interval = estimate.interval()
+    return {"value": estimate.value, "low": interval.low, "high": interval.high, "error": estimate.error}

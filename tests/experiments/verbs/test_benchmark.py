@@ -1,97 +1,72 @@
-"""``fer-id benchmark`` and ``fer-id controls`` by the command line, on drawn children and tiny models."""
+"""``fer-id benchmark`` by the command line, on drawn children and tiny encoders."""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
+from sklearn.metrics import recall_score
 
+from experiments.benchmarking import budget
+from experiments.benchmarking.config import CONTRASTS, BenchmarkConfig
 from experiments.cli import DONE, main
 from experiments.settings.loading import GROUPS, load
-from experiments.verbs.benchmark import BenchmarkConfig, trainings
+from fer_id.errors import ConfigError
+from fer_id.files import read_json
+from fer_id.models.config import named_model
 from fer_id.runs.run_dir import RunDir
-from fer_id.store.reader import ClipStore
 from fer_id.tasks.classification import ClipClassification
 from tests.experiments.conftest import QUICK
 from tests.experiments.messages import Capture, refusal
 
 Made = tuple[list[str], Path]
-CONTROLS = {
-    *("whole clip", "whole clip, re-fitted", "mean of the frames", "chosen frame", "most confident frame"),
-    *("shuffled frames", "reversed frames", "best frame with hindsight"),
-}
-TEMPORAL = ("cnn_lstm", "conv4_gru", "conv4_bilstm", "conv4_attention", "conv4_transformer", "cnn_lstm_landmarks")
+READERS = ("frame", "mean", "set", "lstm")
 
 
 @pytest.fixture(scope="module")
 def made(drawn: Path, stores: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Arguments and folder of a finished benchmark of a still model, the CNN-LSTM and all other heads, pretrained on
-    stills; read-only."""
+    """Arguments and folder of a finished benchmark of two encoders; read-only."""
     root = tmp_path_factory.mktemp("benchmark")
-    small = {"widths": [4, 4, 8, 8], "convs": [1, 1, 1, 1]}
     files = {
-        "lstm": {"model": {"name": "cnn_lstm", "encoder": "conv4", "head": "lstm", "hidden": 8, **small}},
-        "still": {
-            "model": {"name": "shallow_cnn", "encoder": "shallow", "head": "mean", "widths": [4, 8], "convs": [1, 1]},
-            "data": {"frames": "frame"},
-        },
+        "conv4": {"encoder": "conv4", "widths": [4, 4, 8, 8], "convs": [1, 1, 1, 1]},
+        "shallow_cnn": {"encoder": "shallow", "widths": [4, 8], "convs": [1, 1]},
     }
-    for name, content in files.items():
+    for name, model in files.items():
+        content = {"model": {"name": name, "head": "mean", "hidden": 8, **model}, "data": {"frames": "frame"}}
         (root / f"{name}.yaml").write_text(yaml.safe_dump(content))
     arguments = [
-        *(
-            "benchmark",
-            "data=synthetic",
-            f"data.store={drawn}",
-            "protocol=holdout",
-            "protocol.test_fraction=0.5",
-            *QUICK,
-        ),
-        *(f"models=[{root}/still.yaml,{root}/lstm.yaml]", "heads=true", "protocol.at_most=[]", "trainer.max_epochs=2"),
+        *("benchmark", "data=synthetic", f"data.store={drawn}", "protocol=holdout", "protocol.test_fraction=0.5"),
+        *QUICK,
+        *(f"encoders=[{root}/conv4.yaml,{root}/shallow_cnn.yaml]", f"readers=[{','.join(READERS)}]"),
+        *("contrasts=[peak = conv4/set - conv4/mean,LSTM = conv4/lstm - conv4/set]", "seeds=[0,1]", "reader_epochs=1"),
         *(f"pretrain.store={stores['fer2013'][0]}", "pretrain.data=fer2013", "pretrain.at_most=[40,10,10]"),
-        *("trainer.validate_every=1", f"runs.root={root}/runs", f"out={root}/out", "name=study"),
-        *("optim.lr=0.02", "batch_size=5"),
+        *("budget=null", "pretrain.max_epochs=2", "others_at_most=[]", "finetune.heads=[mean]", "finetune.at_most=[]"),
+        *("trainer.resolution=[]", f"runs.root={root}/runs", f"out={root}/out", "name=study", "workers=1"),
+        *("optim.lr=0.02", "batch_size=5", "finetune.batch_size=5"),
     ]
     assert main(arguments) == DONE
     return arguments, root
 
 
 def test_the_tables_agree_with_the_predictions(made: Made) -> None:
-    table4 = pd.read_csv(made[1] / "out" / "table4.csv").set_index("model")
-    assert list(table4.index) == ["shallow_cnn", "cnn_lstm", "conv4_mean", *TEMPORAL[1:]]
-    assert set(table4["provenance"]) == {"synthetic"}
-    for name, row in table4.iterrows():
-        test = RunDir.open(made[1] / "runs" / "study" / str(name)).predictions().query("split == 'test'")
-        truth, predicted = test["label"], test["predicted"]
-        assert row["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
-        assert row["macro_recall"] == pytest.approx(recall_score(truth, predicted, average="macro"))
-        names = sorted(truth.unique())
-        p = test[[f"p_{label}" for label in names]].to_numpy()
-        p = p / p.sum(axis=1, keepdims=True)
-        assert row["auc"] == pytest.approx(roc_auc_score(truth, p, multi_class="ovr", labels=names))
-        if name != "cnn_lstm":
-            assert row["accuracy_difference"] == pytest.approx(row["accuracy"] - table4.loc["cnn_lstm", "accuracy"])
-            assert row["p"] <= row["p_holm"] <= 1
-    assert pd.isna(table4.loc["cnn_lstm", "p"])
-    assert table4.loc["shallow_cnn", "paper_accuracy"] == 0.743
-    assert pd.isna(table4.loc["conv4_gru", "paper_accuracy"])
-
-
-def test_classes_and_their_confusions(made: Made) -> None:
-    table5 = pd.read_csv(made[1] / "out" / "table5.csv").set_index(["model", "class"])
-    test = RunDir.open(made[1] / "runs" / "study" / "cnn_lstm").predictions().query("split == 'test'")
-    for label, clips in test.groupby("label"):
-        row = table5.loc[("cnn_lstm", label)]
-        assert row["class_wise_accuracy"] == pytest.approx((clips["predicted"] == label).mean())
-        errors = clips.loc[clips["predicted"] != label, "predicted"].value_counts()
-        if len(errors) and (errors == errors.max()).sum() == 1:
-            assert errors.index[0] in row["most_common_error"]
-    assert table5.loc[("cnn_lstm", "sad"), "paper_cnn_lstm"] == 0.752
+    table = pd.read_csv(made[1] / "out" / "readers.csv").set_index(["encoder", "reader"])
+    assert set(table.index) == {(encoder, reader) for encoder in ("conv4", "shallow_cnn") for reader in READERS}
+    for (encoder, reader), row in table.iterrows():
+        paths = sorted((made[1] / "runs" / "study" / "readers" / str(encoder)).glob(f"*/{reader}-s*.parquet"))
+        assert len(paths) == (2 if reader == "lstm" else 1)
+        tests = [pd.read_parquet(path).query("split == 'test'") for path in paths]
+        scores = [recall_score(test["label"], test["predicted"], average="macro") for test in tests]
+        assert row["value"] == pytest.approx(np.mean(scores))
+    contrasts = pd.read_csv(made[1] / "out" / "contrasts.csv").set_index("contrast")
+    value = table.loc[("conv4", "set"), "value"] - table.loc[("conv4", "mean"), "value"]
+    assert contrasts.loc["peak", "value"] == pytest.approx(value)
+    assert contrasts.loc["peak", "question"] == "Do peak and contrast tell more than the average?"
+    assert set(contrasts["planned_from"]) == {"inner validation"}
+    assert set(read_json(made[1] / "out" / "benchmark.json", ConfigError)["contrasts"]) == {"peak", "LSTM"}
 
 
 def test_the_page_is_a_single_file_with_its_provenance(made: Made) -> None:
@@ -100,113 +75,108 @@ def test_the_page_is_a_single_file_with_its_provenance(made: Made) -> None:
     assert page.count("<caption>") == page.count('<b class="badge">synthetic (drawn) faces</b>') == page.count("<table")
     assert "reported by the paper" in page
     assert "81.8 %" in page
-    assert "every encoder learns the training stills" in page
-    assert re.search(r"The LSTM (does not earn|earns) its place|not shown that the LSTM earns", page)
+    assert "no: 2 passes" in page
+    assert re.search(r"Undecided: |Shown: |Shown to be smaller", page)
+    assert "one training of the encoder" in page
 
 
-def test_every_model_starts_from_its_encoder_of_the_stills(made: Made) -> None:
-    runs = made[1] / "runs" / "study"
-    starts = dict.fromkeys((*TEMPORAL, "conv4_mean"), "cnn_lstm") | {"shallow_cnn": "shallow_cnn"}
-    for name, start in starts.items():
-        assert RunDir.open(runs / name).job().parents == [str(runs / "pretrained" / start)]
-    assert {path.parent.name for path in runs.glob("pretrained/*/DONE")} == set(starts.values())
-    splits = {str(RunDir.open(path.parent).job().subjects) for path in runs.glob("*/DONE")}
-    assert len(splits) == 1
-    assert RunDir.open(runs / "pretrained" / "cnn_lstm").config()["data"]["frames"] == "frame"
+def test_the_fine_tuning_starts_from_the_encoder(made: Made) -> None:
+    study = made[1] / "runs" / "study"
+    assert RunDir.open(study / "finetuned" / "mean").job().parents == [str(study / "encoders" / "conv4")]
+    assert RunDir.open(study / "encoders" / "conv4").config()["data"]["frames"] == "frame"
 
 
-def test_finished_runs_are_not_trained_again(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_parts_are_not_made_again(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
     def refuse(*_: object) -> None:
-        raise RuntimeError("trained")
+        raise RuntimeError("made again")
 
     monkeypatch.setattr(ClipClassification, "training_step", refuse)
+    monkeypatch.setattr("fer_id.readers.frame_features.FrameFeatures.write", refuse)
+    monkeypatch.setattr("fer_id.readers.study._fitted", refuse)
     again = [f"out={tmp_path}" if argument.startswith("out=") else argument for argument in made[0]]
     assert main(again) == DONE
-    for name in ("table4.csv", "table5.csv", "index.html"):
+    for name in ("readers.csv", "contrasts.csv", "index.html"):
         assert (tmp_path / name).read_bytes() == (made[1] / "out" / name).read_bytes()
+    assert main(again) == DONE
+    assert "from earlier results" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", TEMPORAL)
-def test_every_temporal_model_has_its_controls(made: Made, name: str) -> None:
-    run = RunDir.open(made[1] / "runs" / "study" / name)
-    controls, metrics = json.loads((run.path / "controls.json").read_text()), run.metrics()
-    assert set(controls["accuracy"]) == CONTROLS
-    assert controls["provenance"] == "synthetic"
-    accuracy = {key: row["value"] for key, row in controls["accuracy"].items()}
-    assert accuracy["whole clip"] == pytest.approx(metrics["accuracy_with_missing"])
-    frames = [value for values in controls["by_frame"].values() for value in values]
-    assert accuracy["best frame with hindsight"] == pytest.approx(max(frames))
-    assert any(accuracy["chosen frame"] == pytest.approx(value) for value in frames)
-    for control, row in controls["against_whole_clip"].items():
-        assert row["difference"] == pytest.approx(accuracy["whole clip"] - accuracy[control])
-    if name == "conv4_attention":  # it cannot see the order
-        assert accuracy["shuffled frames"] == pytest.approx(accuracy["whole clip"])
-    assert (run.figures / "controls.svg").is_file()
-    assert (run.figures / "intensity.svg").is_file()
-
-
-def test_weak_and_late_clips_are_those_of_the_store(made: Made, drawn: Path) -> None:
-    run = RunDir.open(made[1] / "runs" / "study" / "cnn_lstm")
-    controls = json.loads((run.path / "controls.json").read_text())
-    clips = ClipStore.open(drawn).clips.set_index("clip_id")
-    test = run.predictions().query("split == 'test'").set_index("clip_id")
-    peak = clips.loc[test.index, "intensity"].map(max)
-    assert controls["peak"]["n_without"] == (peak == 0).sum() == (test["label"] == "neutral").sum()
-    right = test["label"] == test["predicted"]
-    for interval in controls["peak"]["bins"]:
-        inside = (peak > 0) & peak.between(interval["from"], interval["to"])
-        assert interval["n_clips"] == inside.sum()
-        assert interval["accuracy"]["whole clip"]["value"] == pytest.approx(right[inside].mean())
-    assert sum(interval["n_clips"] for interval in controls["delay"]["bins"]) == (peak > 0).sum()
-
-
-def test_controls_are_computed_on_the_same_store_only(
-    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    run = made[1] / "runs" / "study" / "conv4_gru"
-    before = (run / "controls.json").read_bytes()
-    assert main(["controls", str(run)]) == DONE
-    assert "mean of the frames" in capsys.readouterr().out
-    assert (run / "controls.json").read_bytes() == before
-    monkeypatch.setattr(ClipStore, "fingerprint", "another")
-    assert "another store" in refusal(capsys, ["controls", str(run)])
+def test_features_of_other_weights_are_refused(made: Made, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr("experiments.benchmarking.parts.sha256", lambda _: "other")
+    assert "cached features of other weights" in refusal(capsys, made[0])
 
 
 # ------------------------------------------------------------------------------------------------ what is configured
 
 
 def config(*more: str) -> BenchmarkConfig:
-    return load(BenchmarkConfig, ["data=synthetic", "data.store=somewhere", *more])
+    return load(BenchmarkConfig, ["data=simulated", "data.store=somewhere", "pretrain.store=stills", *more])
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (GROUPS / "benchmark").glob("*.yaml")))
-def test_shipped_budgets_are_the_same_for_every_model(name: str) -> None:
-    chosen = config(f"benchmark={name}", "heads=true", "pretrain.store=stills")
-    own = {"model", "data", "name", "init"}
-    made = trainings(chosen, 0)
-    for store in (["somewhere"], ["stills"]):
-        ours = [training for training in made if training.data.store == store]
-        plans = [{key: value for key, value in vars(training).items() if key not in own} for training in ours]
-        assert len(plans) == {"somewhere": 11, "stills": 5}[store[0]]
-        assert all(plan == plans[0] for plan in plans)
-    assert all((training.init.encoder_from is None) == (training.data.store == ["stills"]) for training in made)
-    assert all(training.init.encoder_from is None for training in trainings(config(f"benchmark={name}"), 0))
+def test_shipped_benchmarks_ask_the_same_questions(name: str) -> None:
+    chosen = config(f"benchmark={name}")
+    assert chosen.contrasts == CONTRASTS
+    assert len(chosen.seeds) == 5
+    assert (chosen.budget is None) == (name == "full")
 
 
-def test_full_is_the_papers_recipe_with_five_seeds() -> None:
-    full = config("benchmark=full")
-    assert len(full.seeds) == 5
-    assert (full.optim.name, full.optim.lr, full.batch_size, full.trainer.max_epochs) == ("adam", 1e-4, 32, 100)
-    names = ("shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm", "conv4_mean")
-    assert [training.name for training in trainings(full, 3)] == [f"benchmark-full/{name}-s3" for name in names]
-
-
-def test_all_mistakes_are_listed_together(capsys: Capture, tmp_path: Path) -> None:
+def test_all_mistakes_are_listed_together(capsys: Capture) -> None:
     output = refusal(
-        capsys, ["benchmark", "data=synthetic", "models=[cnn_lstm,resnet51]", "protocol=holdout", "seeds=[1,1]"]
+        capsys,
+        [
+            *(
+                "benchmark",
+                "data=simulated",
+                "encoders=[conv4,resnet51]",
+                "seeds=[1,1]",
+                "readers=[mean,sets,child_set]",
+            ),
+            *("protocol=loso", "contrasts=[nonsense]"),
+        ],
     )
-    assert "resnet51" in output
-    assert "seeds" in output
-    output = refusal(capsys, ["benchmark", "data=synthetic", "reference=resnet50"])
-    assert "no temporal head" in output
-    assert "data.store" in output
+    for word in (
+        "resnet51",
+        "seeds",
+        "sets: unknown",
+        "mode=transductive",
+        "one test set",
+        "data.store",
+        "pretrain.store",
+    ):
+        assert word in output
+    output = refusal(
+        capsys,
+        [
+            *(
+                "benchmark",
+                "data=simulated",
+                "data.store=x",
+                "pretrain.store=y",
+                "encoders=[conv4]",
+                "readers=[mean,set]",
+            ),
+            "contrasts=[a = conv4/set - conv4/frame,b = resnet50/set - conv4/mean,c = conv4 - mean]",
+        ],
+    )
+    assert "a: frame is none of mean, set" in output
+    assert "b: resnet50 is none of conv4" in output
+    assert "expected NAME = ENCODER/READER - ENCODER/READER" in output
+
+
+def test_the_encoders_get_what_the_budget_leaves() -> None:
+    spent = [budget.Cost("all else", 4e13)]
+    parts = budget.shares(1e14, spent, ["conv4", "shallow_cnn"], "conv4")
+    assert parts["conv4"].multiply_adds == pytest.approx(4e13)
+    assert parts["shallow_cnn"].multiply_adds == pytest.approx(2e13)
+    frame = 173_408_256
+    plan = budget.passes(parts["conv4"], named_model("conv4"), 20_000, 6_000, [])
+    assert plan.stills is not None
+    assert plan.stills * plan.epochs * 3 * frame == pytest.approx(4e13 - 6_000 * frame, rel=0.01)
+    smaller = budget.passes(parts["conv4"], named_model("conv4"), 20_000, 6_000, [(0.0, 32), (0.5, 64)])
+    assert smaller.stills is not None
+    assert smaller.stills * smaller.epochs == pytest.approx(plan.stills * plan.epochs / 0.625, rel=0.01)
+    with pytest.raises(ConfigError, match="spent before any encoder learns: all else"):
+        budget.shares(4e13, spent, ["conv4"], "conv4")

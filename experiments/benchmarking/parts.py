@@ -1,0 +1,183 @@
+"""Trainings and features of a benchmark: every encoder once on stills, then the features of every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from data_modules.base import FerDataModule
+from data_modules.config import DataConfig
+from experiments.benchmarking import budget
+from experiments.benchmarking.config import BenchmarkConfig
+from experiments.config import InitConfig, TrainConfig
+from experiments.training.setup import open_data
+from experiments.training.trained_model import TrainedModel
+from experiments.verbs.controls import require_one_length
+from experiments.verbs.models import model_file
+from fer_id.evaluation.config import SPLITS, ProtocolConfig
+from fer_id.files import sha256
+from fer_id.models.build import model_cost
+from fer_id.models.config import ModelConfig
+from fer_id.progress import say, track
+from fer_id.readers.frame_features import FrameFeatures, Origin
+from fer_id.readers.study import ReaderStudy
+from fer_id.runs.run_dir import RunDir
+from fer_id.store.card import StoreCard
+
+
+def encoder_models(config: BenchmarkConfig) -> dict[str, ModelConfig]:
+    """Return the configured encoders by name, each with a mean head: models of stills."""
+    models = [model_file(choice).model for choice in config.encoders]
+    return {model.name: replace(model, head="mean", landmarks=0) for model in models}
+
+
+def on_stills(config: BenchmarkConfig, model: ModelConfig, plan: budget.Passes) -> TrainConfig:
+    """Return the training of an encoder on stills, without those that judged clips were made of."""
+    pretrain, common = config.pretrain, _common(config)
+    stills = DataConfig(name=pretrain.data, store=[str(pretrain.store)], frames="frame")
+    most = [plan.stills, *(pretrain.at_most[1:] or [100_000_000] * 2)] if plan.stills else pretrain.at_most
+    clips = Path(config.data.store[0])
+    simulated = StoreCard.read(clips / "card.json").provenance == "simulated"  # drawn faces are in no benchmark
+    return replace(
+        common,
+        name=f"{study_name(config)}/encoders/{model.name}",
+        data=replace(stills, excluding=str(clips) if simulated else None),
+        model=model,
+        protocol=ProtocolConfig(at_most=most),
+        trainer=replace(config.trainer, max_epochs=plan.epochs, validate_every=plan.epochs),
+    )
+
+
+def finetunings(config: BenchmarkConfig, encoder: RunDir) -> dict[str, TrainConfig]:
+    """Return the trainings end to end on clips, from the reference's encoder, by head."""
+    model, tuning = encoder_models(config)[config.reference], config.finetune
+    return {
+        head: replace(
+            _common(config),
+            name=f"{study_name(config)}/finetuned/{head}",
+            data=replace(config.data, frames="clip"),
+            model=replace(model, head=head),
+            protocol=replace(config.protocol, at_most=tuning.at_most),
+            init=InitConfig(encoder_from=str(encoder.path)),
+            optim=replace(config.optim, lr=tuning.lr),
+            batch_size=tuning.batch_size,
+            trainer=replace(
+                config.trainer, max_epochs=tuning.max_epochs, validate_every=tuning.max_epochs, resolution=[]
+            ),
+        )
+        for head in tuning.heads
+    }
+
+
+def open_clips(config: BenchmarkConfig, at_most: list[int]) -> FerDataModule:
+    """Return the data module of the clips, at most so many of each split."""
+    protocol = replace(config.protocol, at_most=at_most or config.protocol.at_most)
+    data = replace(config.data, frames="clip")
+    return open_data(replace(_common(config), data=data, protocol=protocol), None)
+
+
+def study_name(config: BenchmarkConfig) -> str:
+    """Return the folder of the benchmark's runs under ``runs.root``."""
+    return config.name or f"benchmark-{Path(config.benchmark).stem}"
+
+
+def _common(config: BenchmarkConfig) -> TrainConfig:
+    """Return a training with the settings that the benchmark shares with it."""
+    shared = {field.name for field in fields(config)} & {field.name for field in fields(TrainConfig)}
+    return replace(TrainConfig(), **{name: getattr(config, name) for name in shared})
+
+
+def plan(config: BenchmarkConfig, clips: Mapping[str, FerDataModule]) -> dict[str, budget.Passes]:
+    """Print what the parts of the benchmark cost; return the passes of each encoder over the stills.
+
+    ``clips`` has the data module of the clips of each encoder. Raise ConfigError where the budget leaves nothing to the
+    encoders.
+    """
+    models = encoder_models(config)
+    every = budget.Passes(None, config.pretrain.max_epochs)
+    stills = open_data(on_stills(config, models[config.reference], every), None)
+    frames, costs = int(clips[config.reference].clips["length"].max()), dict[str, int]()
+    spent = budget.preparation(len(stills.clips), len(clips[config.reference].clips))
+    for name, data in clips.items():
+        costs[name] = model_cost(models[name]).frame
+        number = sum(len(getattr(data.fold, split)) for split in SPLITS)
+        spent.append(budget.of_features(name, costs[name], number, frames))
+    learned = [len(data.fold.train) for data in clips.values()]
+    spent.append(budget.of_readers(config.readers, len(config.seeds), learned))
+    for head in config.finetune.heads:
+        most = config.finetune.at_most or [len(getattr(clips[config.reference].fold, split)) for split in SPLITS]
+        work = (config.finetune.max_epochs * most[0], sum(most[1:]))
+        spent.append(
+            budget.of_training(f"{config.reference} with {head}, end to end", costs[config.reference], frames, *work)
+        )
+    number, judged = len(stills.fold.train), len(stills.fold.validation) + len(stills.fold.test)
+    if config.budget is None:
+        plans = dict.fromkeys(models, every)
+        parts = {
+            name: budget.of_training(f"{name} on stills", costs[name], 1, every.epochs * number, judged)
+            for name in models
+        }
+    else:
+        parts = budget.shares(config.budget, spent, list(models), config.reference)
+        resolution = config.trainer.resolution
+        plans = {name: budget.passes(parts[name], models[name], number, judged, resolution) for name in models}
+    for line in budget.table([*spent, *parts.values()], plans):
+        say(line)
+    return plans
+
+
+def rule(config: BenchmarkConfig, reference: RunDir) -> list[str]:
+    """Return sentences on the conditions of encoders and readers."""
+    stills = reference.job().clips
+    foreign = [model.name for model in encoder_models(config).values() if model.pretrained or model.weights]
+    begun = f"{', '.join(foreign)} began with weights from elsewhere" if foreign else "none has weights from elsewhere"
+    sentences = [
+        f"Every encoder learns once, on {stills['train']:,} stills of {config.pretrain.data}, and {begun}. Stills that "
+        "validation and test clips were made of, and pictures near-identical to them, are left out.",
+        "Every reader then sees the same features of every frame (on 128 principal components of the training frames) "
+        "and learns from the same training clips; its penalty, or its epoch, is chosen on inner validation. The true "
+        "course of an expression is used for the apex frames of training clips alone.",
+        f"Readers that are networks are fitted with {len(config.seeds)} seeds; the others depend on none. Contrasts of "
+        "readers are conditional on one training of the encoder: they say what is in the features of this encoder.",
+        "The contrasts were fixed before: nothing else is tested. Encoders that are not trained to their end are not "
+        "ranked.",
+    ]
+    if config.budget is not None:
+        sentences.append(
+            f"All parts share {config.budget:.2g} multiply-adds, {config.budget / budget.RATE / 60:.0f} minutes of two "
+            "cores without bf16 arithmetic: the encoders see what preparation, features and readers leave."
+        )
+    if config.others_at_most:
+        most = ", ".join(f"{number:,}" for number in config.others_at_most)
+        sentences.append(f"Encoders but {config.reference} read at most {most} clips of training, validation and test.")
+    return sentences
+
+
+def reader_study(config: BenchmarkConfig, run: RunDir, data: FerDataModule) -> ReaderStudy:
+    """Return the readers of an encoder, after encoding its clips where their features are not cached."""
+    fold = data.fold
+    rows = np.unique(np.concatenate([getattr(fold, split) for split in SPLITS]))
+    clips = data.clips.iloc[rows].reset_index(drop=True)
+    require_one_length(run, clips["length"])
+    origin = Origin.of(sha256(run.checkpoint()), data.fingerprint, clips["clip_id"].astype(str).tolist())
+    folder = run.path / "features" / f"{origin.store[:8]}-{origin.clips[:8]}"
+    if not folder.exists():
+        trained = TrainedModel.open(run)
+        batches = track(data.plain_batches(rows), f"features by {run.path.name}", -(-len(rows) // data.batch_size))
+        with trained.autocast():
+            shape = (len(rows), int(clips["length"].max()))
+            FrameFeatures.write(folder, trained.model, batches, shape, origin)
+    moved = {split: np.searchsorted(rows, getattr(fold, split)) for split in (*SPLITS, "unlabelled", "own")}
+    return ReaderStudy(
+        root=run.path.parents[1] / "readers" / run.path.name,
+        features=FrameFeatures.open(folder, origin),
+        origin=origin,
+        clips=clips,
+        fold=replace(fold, **moved),
+        labels=data.labels,
+        epochs=config.reader_epochs,
+        groups=data.groups,
+    )

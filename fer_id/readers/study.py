@@ -1,0 +1,192 @@
+"""All readers of one encoder: fitted side by side, their predictions kept in a folder, one table per reader and seed.
+
+    <folder>/<reader>-s<seed>.parquet    inner validation and test, with the columns of a run's ``predictions.parquet``
+
+Finished tables are not made again. The folder's name holds a digest of what the predictions depend on, so that they are
+never mixed with those of other weights, clips or settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fer_id.errors import DataError, RunError
+from fer_id.evaluation.config import Fold, Rows
+from fer_id.evaluation.contrasts import Clips
+from fer_id.evaluation.scores import Floats
+from fer_id.files import atomic_write_bytes
+from fer_id.labels import LabelSpace
+from fer_id.parquet import read_parquet
+from fer_id.progress import track
+from fer_id.readers.baselines import minus_child_median
+from fer_id.readers.config import OF_OTHER_CLIPS, SEEDED
+from fer_id.readers.frame_features import FrameFeatures, Origin
+from fer_id.readers.kinds import apex_frames, fit_reader
+from fer_id.readers.networks import Lesson
+from fer_id.tasks.features import Features
+from fer_id.tasks.tabulate import prediction_table
+from fer_id.types import Predicted
+
+VERSION = 1
+"""Raised where the same settings would give other predictions."""
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class ReaderStudy:
+    """The readers of one encoder on the clips of one fold.
+
+    ``clips`` has a row per clip of ``features``, with the columns of a store; ``dim`` principal components are read,
+    a network makes ``epochs`` passes; ``groups`` are further columns of the predictions.
+    """
+
+    root: Path
+    features: FrameFeatures
+    origin: Origin
+    clips: pd.DataFrame
+    fold: Fold
+    labels: LabelSpace
+    dim: int = 128
+    epochs: int = 6
+    groups: Sequence[str] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the predictions."""
+        rows = {split: self._rows(split).tolist() for split in SPLITS}
+        facts = [VERSION, self.origin.model_dump(), rows, self.dim, self.epochs, self.labels.name]
+        return self.root / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+    def fit(self, readers: Sequence[str], seeds: Sequence[int], workers: int = 1) -> None:
+        """Fit the readers and write their predictions of inner validation and test, those that are missing.
+
+        Each fit takes one thread, so that neither ``workers`` nor their order changes a prediction. Raise DataError
+        where the clips are stills, or the reader ``frame`` has no intensity to find the apex of training clips by.
+        """
+        self._require_clips(readers)
+        jobs = [(name, seed) for name in readers for seed in (seeds if name in SEEDED else seeds[:1])]
+        missing = [job for job in jobs if not self._path(*job).is_file()]
+        if not missing:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self.root, prefix=".lesson.") as draft:
+            lesson = Path(draft) / "lesson.pt"
+            torch.save(self._lesson(), lesson)
+            calls = [(lesson, *job) for job in missing]
+            fits = track(_in_processes(calls, workers), f"fitting readers of {self.root.name}", len(calls))
+            for (name, seed), (validation, test) in zip(missing, fits, strict=True):
+                parts = [self._table("validation", validation), self._table("test", test)]
+                table = pd.concat(parts, ignore_index=True)
+                atomic_write_bytes(self._path(name, seed), table.to_parquet(index=False))
+
+    def predictions(self, reader: str, seed: int) -> pd.DataFrame:
+        """Return the predictions of a fitted reader."""
+        hint = "remove the file, and the same `fer-id benchmark` command fits the reader again"
+        return read_parquet(self._path(reader, seed), RunError, hint, threads=False)
+
+    def right(self, reader: str, seeds: Sequence[int], split: str) -> Floats:
+        """Return the correctness (R, N) of the labelled clips of a split by seed, one row where no seed matters; a clip
+        without a face is an error."""
+        tables = [self.predictions(reader, seed) for seed in (seeds if reader in SEEDED else seeds[:1])]
+        rows = [table[(table["split"] == split) & table["label"].notna()] for table in tables]
+        return np.stack([(part["predicted"] == part["label"]).to_numpy(np.float64) for part in rows])
+
+    def judged(self, split: str) -> Clips:
+        """Return classes and clusters of the clips of :meth:`right`."""
+        rows = self.clips.iloc[self._rows(split)]
+        still = rows["video_id"].where(rows["video_id"].notna(), rows["clip_id"])
+        truth = np.array([self.labels.index(label) for label in rows["label"]])
+        return Clips.of(truth, rows["subject_id"].astype(str).tolist(), still.astype(str).tolist())
+
+    def _path(self, reader: str, seed: int) -> Path:
+        return self.folder / f"{reader}-s{seed}.parquet"
+
+    def _rows(self, split: str) -> Rows:
+        """Return the labelled rows of a split."""
+        rows: Rows = getattr(self.fold, split)
+        return rows[self.clips["label"].iloc[rows].notna().to_numpy()]
+
+    def _require_clips(self, readers: Sequence[str]) -> None:
+        if self.features.valid.shape[1] < 2:
+            raise DataError(
+                "readers read clips, and these have one frame each: give a store of clips, as simulate makes"
+            )
+        known = self.clips["intensity"].iloc[self._rows("train")].notna()
+        if "frame" in readers and not known.all():
+            raise DataError(
+                f"the reader frame is fitted on apex frames, and {int((~known).sum())} training clips have no true "
+                "intensity (simulated and drawn stores have it): leave it out of readers="
+            )
+        if (other := set(readers) & set(OF_OTHER_CLIPS)) and self.fold.mode != "transductive":
+            raise DataError(f"{', '.join(other)} looks at other clips of the tested child: protocol.mode=transductive")
+
+    def _lesson(self) -> dict[str, object]:
+        """Return what a worker needs, as weights-only loading takes it."""
+        rows = {split: self._rows(split) for split in SPLITS}
+        values = torch.from_numpy(self.features.reduced(rows["train"], self.dim))
+        valid = torch.from_numpy(np.array(self.features.valid))
+        parts: dict[str, object] = {"classes": len(self.labels), "epochs": self.epochs}
+        for split, of in rows.items():
+            table = self.clips.iloc[of]
+            label = torch.tensor([self.labels.index(name) for name in table["label"]])
+            parts[split] = (values[of], valid[of], label, table["clip_id"].astype(str).tolist())
+            parts[f"{split}_subjects"] = table["subject_id"].astype(str).tolist()
+        courses = self.clips["intensity"].iloc[rows["train"]]
+        still = np.zeros(valid.shape[1])
+        intensity = np.stack([still if course is None else np.asarray(course, float) for course in courses])
+        parts["apex"] = apex_frames(torch.from_numpy(intensity), valid[rows["train"]])
+        return parts
+
+    def _table(self, split: str, logits: Tensor) -> pd.DataFrame:
+        rows = self.clips.iloc[self._rows(split)]
+        covered = torch.from_numpy(np.array(self.features.valid[self._rows(split)]).any(axis=1))
+        batch: Predicted = {"logits": logits, "covered": covered, "clip_id": rows["clip_id"].astype(str).tolist()}
+        columns = ["video_id", *self.groups]
+        return prediction_table([batch], rows, self.labels, fold=self.fold.name, split=split, groups=columns)
+
+
+Call = tuple[Path, str, int]
+
+
+def _in_processes(calls: Sequence[Call], workers: int) -> Iterable[tuple[Tensor, Tensor]]:
+    """Yield the logits of each call in order, of ``workers`` processes."""
+    if min(workers, len(calls)) <= 1:
+        yield from map(_fitted, calls)
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        yield from pool.map(_fitted, calls)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _fitted(call: Call) -> tuple[Tensor, Tensor]:
+    """Fit one reader on one thread; return the logits (N, K) of inner validation and test."""
+    path, name, seed = call
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        known = torch.load(path, weights_only=True, mmap=True)
+        train, validation, test = (Features(*known[split]) for split in SPLITS)
+        if name in OF_OTHER_CLIPS:
+            parts = zip((train, validation, test), SPLITS, strict=True)
+            train, validation, test = (minus_child_median(part, known[f"{split}_subjects"]) for part, split in parts)
+            name = "set"
+        lesson = Lesson(train, validation, known["apex"], known["classes"], known["epochs"])
+        reader = fit_reader(name, lesson, seed)
+        return reader(validation), reader(test)
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,91 @@
+"""The readers of one encoder: predictions on disk, resuming, processes, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_id.errors import DataError
+from fer_id.evaluation.config import Fold
+from fer_id.evaluation.predictions import check_predictions
+from fer_id.labels import TARGET
+from fer_id.readers import study as studies
+from fer_id.readers.frame_features import FrameFeatures, Origin
+from fer_id.readers.study import ReaderStudy
+
+N, T, D = 90, 4, 6
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A study of 90 clips of 5 classes whose features tell the class at the apex; the last test clip has no face."""
+    rng = np.random.default_rng(0)
+    label = np.arange(N) % 5
+    course = np.tile([0.0, 0.5, 1.0, 0.2], (N, 1)) * (label != 4)[:, None]
+    values = 0.3 * rng.standard_normal((N, T, D))
+    values[np.arange(N)[:, None], np.arange(T), label[:, None]] += 3 * course
+    valid = np.ones((N, T), bool)
+    valid[-1] = False
+    names = [f"c{row:02d}" for row in range(N)]
+    clips = pd.DataFrame({"clip_id": names, "subject_id": [f"s{row // 10}" for row in range(N)]})
+    clips = clips.assign(label=[TARGET.names[k] for k in label], video_id=[f"v{row % 30}" for row in range(N)])
+    clips = clips.assign(intensity=list(course), n_valid=valid.sum(1), length=T, severity="mild")
+    fold = Fold("official", np.arange(40), np.arange(40, 60), np.arange(60, N), {})
+    features = FrameFeatures(values.astype(np.float16), valid, tmp_path)
+    origin = Origin.of("w", "s", names)
+    return ReaderStudy(tmp_path / "conv4", features, origin, clips, fold, TARGET, epochs=2, groups=["severity"])
+
+
+def test_predictions_are_those_of_a_run_and_made_once(study, monkeypatch):
+    study.fit(["frame", "set", "lstm"], [0, 1])
+    names = ["frame-s0", "lstm-s0", "lstm-s1", "set-s0"]
+    assert sorted(path.stem for path in study.folder.iterdir()) == names
+    assert [path.name for path in study.root.iterdir()] == [study.folder.name]
+    table = study.predictions("set", 0)
+    check_predictions(table, TARGET)
+    assert table.groupby("split").size().to_dict() == {"validation": 20, "test": 30}
+    assert table["predicted"].isna().tolist() == [False] * 49 + [True]
+    assert {"video_id", "severity"} <= set(table)
+    monkeypatch.setattr(studies, "_fitted", None)
+    study.fit(["frame", "set", "lstm"], [0, 1])
+    assert study.right("lstm", [0, 1], "test").shape == (2, 30)
+    right = study.right("set", [0, 1], "test")
+    assert right.shape == (1, 30)
+    assert right[0, -1] == 0
+    assert right.mean() > 0.7
+    assert study.judged("test").fewest == 3
+
+
+@pytest.mark.slow
+def test_processes_change_nothing_and_other_settings_go_elsewhere(study, tmp_path):
+    study.fit(["mean", "lstm"], [0])
+    other = replace(study, root=tmp_path / "other")
+    other.fit(["mean", "lstm"], [0], workers=2)
+    for reader in ("mean", "lstm"):
+        pd.testing.assert_frame_equal(study.predictions(reader, 0), other.predictions(reader, 0))
+    assert replace(study, epochs=3).folder != study.folder
+    assert replace(study, origin=Origin.of("other", "s", ["a"])).folder != study.folder
+
+
+def test_no_reader_sees_the_intensity_of_a_judged_clip(study):
+    study.fit(["frame"], [0])
+    judged = study.clips.copy()
+    judged.loc[40:, "intensity"] = None
+    blind = replace(study, root=study.root.parent / "blind", clips=judged)
+    blind.fit(["frame"], [0])
+    pd.testing.assert_frame_equal(study.predictions("frame", 0), blind.predictions("frame", 0))
+
+
+def test_what_no_reader_can_read_is_refused(study):
+    stills = replace(study.features, values=study.features.values[:, :1], valid=study.features.valid[:, :1])
+    with pytest.raises(DataError, match="one frame each"):
+        replace(study, features=stills).fit(["set"], [0])
+    with pytest.raises(DataError, match="40 training clips have no true intensity"):
+        replace(study, clips=study.clips.assign(intensity=None)).fit(["frame"], [0])
+    with pytest.raises(DataError, match="mode=transductive"):
+        study.fit(["child_set"], [0])
+    allowed = replace(study.fold, unlabelled=study.fold.test)
+    study = replace(study, fold=allowed)
+    study.fit(["child_set"], [0])
+    assert len(study.predictions("child_set", 0)) == 50
