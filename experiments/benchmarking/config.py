@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from data_modules.config import DataConfig
 from data_modules.registry import known_datasets
-from experiments.config import LoggingConfig, RunsConfig, TrainerConfig
+from experiments.config import LoggingConfig, RunsConfig, TrainConfig, TrainerConfig
 from experiments.settings.loading import chosen_by_name
 from experiments.verbs.models import model_file
 from fer_id.errors import ConfigError
@@ -37,6 +37,7 @@ class PretrainConfig:
     at_most: list[int] = setting(
         [], min=1, max=100_000_000, help="[train, validation, test]: so many stills of each; empty: all"
     )
+    balanced: float = setting(0.5, min=0, max=1, help="class-balanced sampling, as data.balanced; rare classes count")
     max_epochs: int = setting(10, min=1, max=100_000, help="passes over them, where there is no budget")
 
     def clashes(self) -> Iterator[Clash]:
@@ -56,7 +57,8 @@ class FinetuneConfig:
     heads: list[str] = setting(["lstm", "mean"], help="a training with each of these heads; empty: none")
     at_most: list[int] = setting([], min=1, max=100_000_000, help="[train, validation, test] clips; empty: all")
     max_epochs: int = setting(10, min=1, max=100_000, help="passes over them")
-    lr: float = setting(3e-4, above=0, max=10, help="peak of the rate, smaller than on stills")
+    lr: float = setting(1e-3, above=0, max=10, help="peak of the rate of the head")
+    encoder_lr: float = setting(0.1, above=0, max=1, help="factor on it for the encoder, as optim.encoder_lr")
     batch_size: int = setting(16, min=1, max=65_536, help="clips in a step")
 
 
@@ -134,6 +136,14 @@ class BenchmarkConfig:
                 yield Clash((key,), f"{most}: expected three numbers, of train, validation and test clips")
         if not unknown:
             yield from self._absent(names)
+
+    def costly_clashes(self) -> Iterator[Clash]:
+        """Yield encoders that timm has not, or that take no crop."""
+        for choice in self.encoders:
+            yield from (
+                Clash(("encoders",), f"{choice}: {clash.message}")
+                for clash in TrainConfig(model=model_file(choice).model).costly_clashes()
+            )
 
     def _absent(self, encoders: list[str]) -> Iterator[Clash]:
         """Yield contrasts that cannot be read, or name an encoder or a reader that is not in the run."""

@@ -37,7 +37,7 @@ def encoder_models(config: BenchmarkConfig) -> dict[str, ModelConfig]:
 def on_stills(config: BenchmarkConfig, model: ModelConfig, plan: budget.Passes) -> TrainConfig:
     """Return the training of an encoder on stills, without those that judged clips were made of."""
     pretrain, common = config.pretrain, _common(config)
-    stills = DataConfig(name=pretrain.data, store=[str(pretrain.store)], frames="frame")
+    stills = DataConfig(name=pretrain.data, store=[str(pretrain.store)], frames="frame", balanced=pretrain.balanced)
     most = [plan.stills, *(pretrain.at_most[1:] or [100_000_000] * 2)] if plan.stills else pretrain.at_most
     clips = Path(config.data.store[0])
     simulated = StoreCard.read(clips / "card.json").provenance == "simulated"  # drawn faces are in no benchmark
@@ -62,7 +62,7 @@ def finetunings(config: BenchmarkConfig, encoder: RunDir) -> dict[str, TrainConf
             model=replace(model, head=head),
             protocol=replace(config.protocol, at_most=tuning.at_most),
             init=InitConfig(encoder_from=str(encoder.path)),
-            optim=replace(config.optim, lr=tuning.lr),
+            optim=replace(config.optim, lr=tuning.lr, encoder_lr=tuning.encoder_lr),
             batch_size=tuning.batch_size,
             trainer=replace(
                 config.trainer, max_epochs=tuning.max_epochs, validate_every=tuning.max_epochs, resolution=[]

@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BenchmarkConfig", "benchmark"]
 
-    def costly_clashes(self) -> Iterator[Clash]:
-        """Yield the costly clashes of each training."""
-        planned = trainings(self, self.seeds[0])
-        yield from dict.fromkeys(clash for training in planned for clash in training.costly_clashes())
-
 
 def benchmark(config: BenchmarkConfig) -> str:
     """Make what is missing (encoders, features, readers, fine-tunings), plan, judge; return the result as text."""
