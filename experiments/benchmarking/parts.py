@@ -90,8 +90,10 @@ def _common(config: BenchmarkConfig) -> TrainConfig:
     return replace(TrainConfig(), **{name: getattr(config, name) for name in shared})
 
 
-def plan(config: BenchmarkConfig, clips: Mapping[str, FerDataModule]) -> dict[str, budget.Passes]:
-    """Print what the parts of the benchmark cost; return the passes of each encoder over the stills.
+def plan(
+    config: BenchmarkConfig, clips: Mapping[str, FerDataModule]
+) -> tuple[dict[str, budget.Passes], list[budget.Cost]]:
+    """Print what the parts of the benchmark cost; return the passes of each encoder over the stills, and the costs.
 
     ``clips`` has the data module of the clips of each encoder. Raise ConfigError where the budget leaves nothing to the
     encoders.
@@ -99,34 +101,38 @@ def plan(config: BenchmarkConfig, clips: Mapping[str, FerDataModule]) -> dict[st
     models = encoder_models(config)
     every = budget.Passes(None, config.pretrain.max_epochs)
     stills = open_data(on_stills(config, models[config.reference], every), None)
-    frames, costs = int(clips[config.reference].clips["length"].max()), dict[str, int]()
-    spent = budget.preparation(len(stills.clips), len(clips[config.reference].clips))
-    for name, data in clips.items():
-        costs[name] = model_cost(models[name]).frame
-        number = sum(len(getattr(data.fold, split)) for split in SPLITS)
-        spent.append(budget.of_features(name, costs[name], number, frames))
-    learned = [len(data.fold.train) for data in clips.values()]
-    spent.append(budget.of_readers(config.readers, len(config.seeds), learned))
-    for head in config.finetune.heads:
-        most = config.finetune.at_most or [len(getattr(clips[config.reference].fold, split)) for split in SPLITS]
-        work = (config.finetune.max_epochs * most[0], sum(most[1:]))
-        spent.append(
-            budget.of_training(f"{config.reference} with {head}, end to end", costs[config.reference], frames, *work)
-        )
+    frame = {name: model_cost(model).frame for name, model in models.items()}
+    spent = _on_clips(config, clips, frame, len(stills.clips))
     number, judged = len(stills.fold.train), len(stills.fold.validation) + len(stills.fold.test)
     if config.budget is None:
         plans = dict.fromkeys(models, every)
-        parts = {
-            name: budget.of_training(f"{name} on stills", costs[name], 1, every.epochs * number, judged)
-            for name in models
-        }
+        seen = every.epochs * number
+        parts = {name: budget.of_training(f"{name} on stills", frame[name], 1, seen, judged) for name in models}
     else:
         parts = budget.shares(config.budget, spent, list(models), config.reference)
         resolution = config.trainer.resolution
         plans = {name: budget.passes(parts[name], models[name], number, judged, resolution) for name in models}
-    for line in budget.table([*spent, *parts.values()], plans):
+    costs = [*spent, *parts.values()]
+    for line in budget.table(costs, plans):
         say(line)
-    return plans
+    return plans, costs
+
+
+def _on_clips(
+    config: BenchmarkConfig, clips: Mapping[str, FerDataModule], frame: Mapping[str, int], stills: int
+) -> list[budget.Cost]:
+    """Return the cost of everything but the encoders: preparation, features, readers and fine-tunings."""
+    reference = clips[config.reference]
+    frames = int(reference.clips["length"].max())
+    sizes = {name: [len(getattr(data.fold, split)) for split in SPLITS] for name, data in clips.items()}
+    costs = budget.preparation(stills, len(reference.clips))
+    costs += [budget.of_features(name, frame[name], sum(size), frames) for name, size in sizes.items()]
+    costs.append(budget.of_readers(config.readers, len(config.seeds), [size[0] for size in sizes.values()]))
+    for head in config.finetune.heads:
+        learned, *judged = config.finetune.at_most or sizes[config.reference]
+        name, seen = f"{config.reference} with {head}, end to end", config.finetune.max_epochs * learned
+        costs.append(budget.of_training(name, frame[config.reference], frames, seen, sum(judged)))
+    return costs
 
 
 def rule(config: BenchmarkConfig, reference: RunDir) -> list[str]:

@@ -36,7 +36,7 @@ def benchmark(config: BenchmarkConfig) -> str:
             f"{config.data.store[0]} holds real children, whose features would lie where a withdrawal of consent does "
             "not look: a benchmark is of simulated or drawn clips. For children: fer-id adapt, fer-id compare"
         )
-    plans = parts.plan(config, clips)
+    plans, costs = parts.plan(config, clips)
     runs: dict[str, RunDir] = {}
     studies: dict[str, ReaderStudy] = {}
     for name, model in models.items():
@@ -68,6 +68,7 @@ def benchmark(config: BenchmarkConfig) -> str:
         Path(config.out),
         reference=config.reference,
         rule=rule,
+        costs={cost.what: (cost.multiply_adds, cost.minutes) for cost in costs},
         labels=clips[config.reference].labels.names,
         provenance=clips[config.reference].provenance,
         relevant=config.relevant,

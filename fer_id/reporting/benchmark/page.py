@@ -33,6 +33,7 @@ def write_benchmark(
     *,
     reference: str,
     rule: Sequence[str],
+    costs: Mapping[str, tuple[float, float]],
     labels: Sequence[str],
     provenance: str,
     relevant: float,
@@ -40,8 +41,9 @@ def write_benchmark(
     """Write the page and the tables into ``out``; return the verdicts as text, and the path of the page.
 
     ``results`` are the judged contrasts by name, ``plan`` what was known of their power beforehand, ``tuned`` the
-    reference's encoder trained end to end by head, ``rule`` sentences on the conditions, ``labels`` the classes,
-    ``relevant`` the difference in macro recall that matters.
+    reference's encoder trained end to end by head, ``rule`` sentences on the conditions, ``costs`` the
+    multiply-adds and minutes of each part, ``labels`` the classes, ``relevant`` the difference in macro recall that
+    matters.
     """
     out.mkdir(parents=True, exist_ok=True)
     atomic_write_text(out / "readers.csv", table_csv(readers_table(encoders)))
@@ -60,6 +62,7 @@ def write_benchmark(
         plan=plan,
         tuned=tuned,
         rule=rule,
+        costs=costs,
         labels=labels,
         provenance=provenance,
         relevant=relevant,
