@@ -10,6 +10,7 @@ positions as published. Its dropout of attention weights is left out: stochastic
 from __future__ import annotations
 
 import torch
+from timm.layers.attention import Attention
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import Block, init_weights_vit_timm
 from torch import Tensor, nn
@@ -69,6 +70,9 @@ class CompactTransformer(Encoder):
         for part in (*self.blocks.modules(), self.pool.score):
             if isinstance(part, nn.Linear):
                 init_weights_vit_timm(part)
+            elif isinstance(part, Attention):
+                # the backward pass of torch's fused attention is slow for 64 tokens on a CPU; Final is for TorchScript
+                part.fused_attn = False  # type: ignore[misc]
 
     def features(self, images: Tensor) -> Tensor:
         return self.pool(self.norm(self.blocks(self.tokenizer(images))))  # type: ignore[no-any-return]
