@@ -31,20 +31,20 @@ def sentences(metrics: Metrics, *, people: bool) -> list[str]:
     """Return all sentences; empty for the metrics of an older version. ``people``: whether a subject is a person."""
     lines: list[str] = []
     if metrics.review:
-        lines += _review(metrics.review, metrics.reasons, people=people)
+        lines += _review(metrics.review, metrics.reasons)
     if metrics.conformal:
         lines += _conformal(metrics.conformal, metrics.reasons, people=people)
     if metrics.uncertainty:
         lines += uncertainty_sentences(metrics.uncertainty)
-    return lines
+    return lines if people else [line.replace("subject", "image group") for line in lines]  # also in recorded reasons
 
 
-def _review(review: Review, reasons: Mapping[str, str], *, people: bool) -> list[str]:
+def _review(review: Review, reasons: Mapping[str, str]) -> list[str]:
     lines = []
     if review.flagged is not None:
         first = (
             "A clip goes to a person where the model is less sure than a threshold, chosen without the test clips so "
-            f"that at most {percent(review.risk, 0)} of the answers are wrong (95\u202f% bound over {units(people)}): "
+            f"that at most {percent(review.risk, 0)} of the answers are wrong (95\u202f% bound over subjects): "
             f"{percent(review.flagged)} of the test clips are flagged"
         )
         if review.risk_answered is not None:

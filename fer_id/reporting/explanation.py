@@ -59,7 +59,7 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
             lines.append(f"Left out of the numbers on regions: {reasons}.")
     lines += [f"These maps cannot be believed: {DECISIVE[name]} (check: {name})." for name in failed]
     if undecided:
-        lines.append(f"Not decided by these clips and subjects: {listed(undecided)}.")
+        lines.append(f"Not decided by these clips: {listed(undecided)}.")
     if not report["checks"]:
         lines.append("The maps were not checked; do not draw conclusions from them before fer-id explain has.")
     elif not failed and not undecided:

@@ -60,6 +60,14 @@ def test_without_inner_validation_the_report_says_why_everything_is_flagged(make
     assert any("insufficient evidence" in sentence for sentence in lines)
 
 
+def test_of_a_benchmark_the_units_are_image_groups(make_run, doubting):
+    runs = (make_run("study/a"), doubting)
+    lines = [line for run in runs for line in sentences(evaluate_run(run), people=False)]
+    assert any("Everything is flagged: 0 image groups" in line for line in lines)
+    assert any("bound over image groups" in line for line in lines)
+    assert not any("subject" in line or "child" in line for line in lines)
+
+
 def test_metrics_of_an_older_version_say_nothing(make_run):
     assert sentences(make_run().metrics(), people=True) == []
 
