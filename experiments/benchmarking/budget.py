@@ -69,7 +69,10 @@ def of_training(what: str, frame: int, frames: int, clips: int, judged: int) -> 
 
 
 def shares(budget: float, spent: Sequence[Cost], encoders: Sequence[str], reference: str) -> dict[str, Cost]:
-    """Divide what is left among the encoders, the reference having two parts; raise ConfigError where nothing is."""
+    """Divide what is left: half to the reference, which every contrast is about, the rest evenly to the others.
+
+    Raise ConfigError where nothing is left.
+    """
     left = budget - sum(cost.multiply_adds for cost in spent)
     if left <= 0:
         parts = "; ".join(f"{cost.what} {cost.multiply_adds:.1e}" for cost in spent)
@@ -77,8 +80,9 @@ def shares(budget: float, spent: Sequence[Cost], encoders: Sequence[str], refere
             f"budget={budget:.1e} is spent before any encoder learns: {parts}. Raise it, take fewer encoders or fewer "
             "clips (others_at_most, finetune.at_most), or say budget=null and pretrain.max_epochs"
         )
-    part = left / (len(encoders) + 1)
-    return {name: Cost(f"{name} on stills", part * (2 if name == reference else 1)) for name in encoders}
+    others = max(1, len(encoders) - 1)
+    own = left / 2 if len(encoders) > 1 else left
+    return {name: Cost(f"{name} on stills", own if name == reference else (left - own) / others) for name in encoders}
 
 
 def passes(cost: Cost, model: ModelConfig, stills: int, judged: int, resolution: Sequence[tuple[float, int]]) -> Passes:
