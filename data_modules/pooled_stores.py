@@ -12,7 +12,7 @@ import pandas as pd
 
 from data_modules.config import DataConfig
 from data_modules.pool import holds_images, made_of, pool, require_distinct
-from data_modules.sources import without_sources
+from data_modules.sources import judged_stills, without_sources
 from fer_id.errors import DataError, FerIdError, LeakageError, Problems, StoreError
 from fer_id.evaluation.confidence.crossfit import cross_fit
 from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig, Rows
@@ -198,6 +198,7 @@ class PooledStores:
             name=" + ".join(store.path.name for store in stores),
             fingerprint=self.fingerprint,
             made_of=made_of(stores),
+            left_out=judged_stills(ClipStore.open(self.config.excluding)) if self.config.excluding else None,
             provenance=self.provenance,
             drawn=all(card.provenance == "synthetic" for card in cards),
             label_space=self.labels.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -38,6 +40,12 @@ def without_sources(clips: pd.DataFrame, folds: Sequence[Fold], simulated: ClipS
         train, inner = fold.train[~judged[fold.train]], fold.validation[~tested[fold.validation]]
         made.append(replace(fold, train=train, validation=inner, dropped=fold.dropped | counts))
     return made
+
+
+def judged_stills(simulated: ClipStore) -> str:
+    """Return a fingerprint of the names of all stills that validation and test clips were simulated from."""
+    names = sorted({(split, name) for split in ("validation", "test") for name in _stills(simulated, split)})
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def _stills(simulated: ClipStore, split: str) -> set[str]:

@@ -9,6 +9,7 @@ from itertools import chain
 
 from data_modules.base import FerDataModule
 from data_modules.pool import holds_images, made_of
+from data_modules.sources import judged_stills
 from experiments.config import TrainConfig
 from fer_id.errors import CheckpointError, DataError, LeakageError
 from fer_id.evaluation.config import Fold
@@ -80,7 +81,8 @@ def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: F
     """Raise LeakageError where a run may have learned from images that this fold tests.
 
     Images have no pseudonyms to compare: of a shared image store, only its official splits are sure to be the same in
-    both trainings. Clips simulated from an image store keep its splits and count as its images. The run must have been
+    both trainings. Clips simulated from an image store count as its images; where the simulation moved stills between
+    the splits, which its card lists, the run must have left out those of the judged clips. The run must have been
     given all image stores of this training, since it leaves duplicates of their test pictures out of its training, and
     of no others.
     """
@@ -91,6 +93,14 @@ def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: F
     theirs = known | set(recorded.made_of)
     if not ours & theirs:
         return
+    moved = [
+        store for store in strange if store.card.settings.stills and store.card.settings.from_fingerprint in theirs
+    ]
+    if learned := [str(store.path) for store in moved if judged_stills(store) != recorded.left_out]:
+        raise LeakageError(
+            f"{run.path} learned from stills that tested clips of {', '.join(learned)} were made of: the simulation moved "
+            f"training stills to test. Train it again with data.excluding={learned[0]}, as fer-id benchmark does"
+        )
     if fold.part is not None:
         raise LeakageError(
             f"{run.path} may have learned from the pictures that the children of protocol.cross_fit show; say "

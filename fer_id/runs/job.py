@@ -105,6 +105,7 @@ class Store(Part):
     name: Text | None = None
     fingerprint: Text | None = None
     made_of: Texts = []
+    left_out: Text | None = None  # fingerprint of the stills of ``data.excluding``, which the run did not learn from
     provenance: Provenance | None = None
     drawn: Annotated[bool, null_as(False)] = False
     label_space: Text | None = None

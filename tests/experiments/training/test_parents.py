@@ -14,8 +14,9 @@ from experiments.config import InitConfig, TrainConfig
 from experiments.settings.loading import plain
 from experiments.training.job import describe_job
 from experiments.training.parents import open_parent
-from fer_id.errors import CheckpointError, LeakageError, RunError
+from fer_id.errors import CheckpointError, LeakageError, RunError, StoreError
 from fer_id.evaluation.config import ProtocolConfig
+from fer_id.files import read_json, write_json
 from fer_id.labels import TARGET
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
@@ -179,6 +180,18 @@ def test_clips_simulated_from_a_benchmark_count_as_its_images(tmp_path: Path) ->
     assert opened(*training(clips, protocol="official", run=first)) is not None
     back = finish(tmp_path / "back", *training(clips, protocol="holdout"))
     refused(LeakageError, "may have learned", *training(store, protocol="official", run=back))
+
+
+def test_an_encoder_left_out_the_stills_that_a_simulation_moved_to_test(tmp_path: Path) -> None:
+    store = images(tmp_path / "store")
+    clips = simulated(tmp_path / "simulated", store)
+    card = read_json(clips / "card.json", StoreError)
+    card["parameters"]["stills"] = {"test": ClipStore.open(store).clips["clip_id"].tolist()[:2]}
+    write_json(clips / "card.json", card)
+    first = finish(tmp_path / "first", *training(store, protocol="official"))
+    refused(LeakageError, f"data.excluding={clips}", *training(clips, protocol="official", run=first))
+    second = finish(tmp_path / "second", *training(store, protocol="official", excluding=str(clips)))
+    assert opened(*training(clips, protocol="official", run=second)) is not None
 
 
 def test_folds_of_one_simulated_store_are_told_apart_by_subject(tmp_path: Path) -> None:
