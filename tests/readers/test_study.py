@@ -78,9 +78,8 @@ def test_no_reader_sees_the_intensity_of_a_judged_clip(study):
 
 
 def test_what_no_reader_can_read_is_refused(study):
-    stills = replace(study.features, values=study.features.values[:, :1], valid=study.features.valid[:, :1])
     with pytest.raises(DataError, match="one frame each"):
-        replace(study, features=stills).fit(["set"], [0])
+        replace(study, clips=study.clips.assign(length=1)).fit(["set"], [0])
     with pytest.raises(DataError, match="40 training clips have no true intensity"):
         replace(study, clips=study.clips.assign(intensity=None)).fit(["frame"], [0])
     with pytest.raises(DataError, match="mode=transductive"):

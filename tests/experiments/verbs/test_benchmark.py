@@ -108,6 +108,18 @@ def test_features_of_other_weights_are_refused(made: Made, monkeypatch: pytest.M
     assert "cached features of other weights" in refusal(capsys, made[0])
 
 
+def test_stills_have_no_readers(stores: dict[str, list[Path]], capsys: Capture) -> None:
+    stills = stores["fer2013"][0]
+    arguments = [
+        "benchmark",
+        "data=fer2013",
+        f"data.store={stills}",
+        f"pretrain.store={stills}",
+        "pretrain.data=fer2013",
+    ]
+    assert "have one frame each" in refusal(capsys, arguments)
+
+
 # ------------------------------------------------------------------------------------------------ what is configured
 
 
