@@ -50,7 +50,7 @@ class ReaderStudy:
     """The readers of one encoder on the clips of one fold.
 
     ``clips`` has a row per clip of ``features``, with the columns of a store; ``dim`` principal components are read,
-    a network makes ``epochs`` passes; ``groups`` are further columns of the predictions.
+    a network makes ``updates``; ``groups`` are further columns of the predictions.
     """
 
     root: Path
@@ -60,14 +60,14 @@ class ReaderStudy:
     fold: Fold
     labels: LabelSpace
     dim: int = 128
-    epochs: int = 6
+    updates: int = 240
     groups: Sequence[str] = ()
 
     @property
     def folder(self) -> Path:
         """Folder of the predictions."""
         rows = {split: self._rows(split).tolist() for split in SPLITS}
-        facts = [VERSION, self.origin.model_dump(), rows, self.dim, self.epochs, self.labels.name]
+        facts = [VERSION, self.origin.model_dump(), rows, self.dim, self.updates, self.labels.name]
         return self.root / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
     def fit(self, readers: Sequence[str], seeds: Sequence[int], workers: int = 1) -> None:
@@ -124,7 +124,7 @@ class ReaderStudy:
         rows = {split: self._rows(split) for split in SPLITS}
         values = torch.from_numpy(self.features.reduced(rows["train"], self.dim))
         valid = torch.from_numpy(np.array(self.features.valid))
-        parts: dict[str, object] = {"classes": len(self.labels), "epochs": self.epochs}
+        parts: dict[str, object] = {"classes": len(self.labels), "updates": self.updates}
         for split, of in rows.items():
             table = self.clips.iloc[of]
             label = torch.tensor([self.labels.index(name) for name in table["label"]])
@@ -187,7 +187,7 @@ def _fitted(call: Call) -> tuple[Tensor, Tensor]:
             parts = zip((train, validation, test), SPLITS, strict=True)
             train, validation, test = (minus_child_median(part, known[f"{split}_subjects"]) for part, split in parts)
             name = "set"
-        lesson = Lesson(train, validation, known["apex"], known["classes"], known["epochs"])
+        lesson = Lesson(train, validation, known["apex"], known["classes"], known["updates"])
         reader = fit_reader(name, lesson, seed)
         return reader(validation), reader(test)
     finally:

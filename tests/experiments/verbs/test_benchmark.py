@@ -42,7 +42,7 @@ def made(drawn: Path, stores: dict[str, list[Path]], tmp_path_factory: pytest.Te
         *("benchmark", "data=synthetic", f"data.store={drawn}", "protocol=holdout", "protocol.test_fraction=0.5"),
         *QUICK,
         *(f"encoders=[{root}/conv4.yaml,{root}/shallow_cnn.yaml]", f"readers=[{','.join(READERS)}]"),
-        *("contrasts=[peak = conv4/set - conv4/mean,LSTM = conv4/lstm - conv4/set]", "seeds=[0,1]", "reader_epochs=1"),
+        *("contrasts=[peak = conv4/set - conv4/mean,LSTM = conv4/lstm - conv4/set]", "seeds=[0,1]", "reader_updates=1"),
         *(f"pretrain.store={stores['fer2013'][0]}", "pretrain.data=fer2013", "pretrain.at_most=[40,10,10]"),
         *("budget=null", "pretrain.max_epochs=2", "others_at_most=[]", "finetune.heads=[mean]", "finetune.at_most=[]"),
         *("trainer.resolution=[]", f"runs.root={root}/runs", f"out={root}/out", "name=study", "workers=1"),
