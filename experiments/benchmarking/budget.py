@@ -22,7 +22,7 @@ STILL_S, CLIP_S, REST_S = 0.010, 1 / 163, 0.002
 """Seconds of two cores: a still from the CSV to its landmarks, a clip of ten frames, a still brought to rest."""
 
 FIT_S, NETWORK_S = 1.0, 2.5
-"""Seconds of one core that the fit of a linear reader, and of a network, takes on 5,000 clips."""
+"""Seconds of one core: the fit of a linear reader on 5,000 clips, and of a network, whatever their number."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,9 @@ def of_features(name: str, frame: int, clips: int, frames: int) -> Cost:
 
 def of_readers(readers: Sequence[str], seeds: int, clips: Sequence[int]) -> Cost:
     """Return the cost of fitting the readers on the training clips of each encoder, two side by side."""
-    fits = [NETWORK_S * seeds if name in SEEDED else FIT_S for name in readers]
-    return Cost(f"fits of {len(readers)} readers", RATE * sum(fits) * sum(clips) / 5_000 / 2)
+    networks = sum(name in SEEDED for name in readers)
+    seconds = [networks * NETWORK_S * seeds + (len(readers) - networks) * FIT_S * size / 5_000 for size in clips]
+    return Cost(f"fits of {len(readers)} readers", RATE * sum(seconds) / 2)
 
 
 def of_training(what: str, frame: int, frames: int, clips: int, judged: int) -> Cost:

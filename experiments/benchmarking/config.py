@@ -84,7 +84,9 @@ class BenchmarkConfig:
         0.03, above=0, max=1, help="difference in macro recall that matters; a contrast shown to be below is 'smaller'"
     )
     seeds: list[int] = setting([0, 1, 2, 3, 4], min=0, max=2**32 - 1, help="of the readers that are networks")
-    reader_epochs: int = setting(6, min=1, max=10_000, help="passes of a network over the training clips")
+    reader_updates: int = setting(
+        240, min=1, max=1_000_000, help="updates of a network, in batches of 128 clips and whole passes"
+    )
     workers: int = setting(2, min=1, max=256, help="processes that fit readers, one thread each")
     others_at_most: list[int] = setting(
         [], min=1, max=100_000_000, help="[train, validation, test] clips of encoders but the reference; empty: all"

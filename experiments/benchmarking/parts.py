@@ -184,6 +184,6 @@ def reader_study(config: BenchmarkConfig, run: RunDir, data: FerDataModule) -> R
         clips=clips,
         fold=replace(fold, **moved),
         labels=data.labels,
-        epochs=config.reader_epochs,
+        updates=config.reader_updates,
         groups=data.groups,
     )

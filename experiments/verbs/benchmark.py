@@ -25,6 +25,7 @@ def benchmark(config: BenchmarkConfig) -> str:
     from experiments.benchmarking import parts
     from experiments.verbs.train import train
     from fer_id.readers.results import Encoder, FineTuned, judge, plan_contrasts
+    from fer_id.readers.study import require_clips
     from fer_id.reporting.benchmark.page import write_benchmark
     from fer_id.runs.run_dir import RunDir
 
@@ -36,6 +37,8 @@ def benchmark(config: BenchmarkConfig) -> str:
             f"{config.data.store[0]} holds real children, whose features would lie where a withdrawal of consent does "
             "not look: a benchmark is of simulated or drawn clips. For children: fer-id adapt, fer-id compare"
         )
+    for data in clips.values():
+        require_clips(data.clips, data.fold, config.readers)
     plans, costs = parts.plan(config, clips)
     runs: dict[str, RunDir] = {}
     studies: dict[str, ReaderStudy] = {}

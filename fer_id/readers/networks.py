@@ -28,7 +28,7 @@ class Lesson:
     validation: Features
     apex: Tensor
     classes: int
-    epochs: int = 6  # passes of a network
+    updates: int = 240  # of a network, rounded up to whole passes over the training clips
 
 
 class _Network(nn.Module):
@@ -66,11 +66,12 @@ def fit_network(head: str, lesson: Lesson, seed: int) -> Callable[[Features], Te
         torch.manual_seed(seed)
         network = _Network(head, train.values.shape[2], lesson.classes)
         steps = -(-len(train.label) // BATCH)
+        passes = -(-lesson.updates // steps)
         optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=lesson.epochs * steps)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=passes * steps)
         weight = class_weights(train.label, lesson.classes).float()
         best, lowest = copy.deepcopy(network.state_dict()), float("inf")
-        for _ in range(lesson.epochs):
+        for _ in range(passes):
             network.train()
             for rows in torch.split(torch.randperm(len(train.label), generator=generator), BATCH):
                 logits = network(train.values[rows], train.valid[rows])

@@ -50,7 +50,7 @@ class ReaderStudy:
     """The readers of one encoder on the clips of one fold.
 
     ``clips`` has a row per clip of ``features``, with the columns of a store; ``dim`` principal components are read,
-    a network makes ``epochs`` passes; ``groups`` are further columns of the predictions.
+    a network makes ``updates``; ``groups`` are further columns of the predictions.
     """
 
     root: Path
@@ -60,14 +60,14 @@ class ReaderStudy:
     fold: Fold
     labels: LabelSpace
     dim: int = 128
-    epochs: int = 6
+    updates: int = 240
     groups: Sequence[str] = ()
 
     @property
     def folder(self) -> Path:
         """Folder of the predictions."""
         rows = {split: self._rows(split).tolist() for split in SPLITS}
-        facts = [VERSION, self.origin.model_dump(), rows, self.dim, self.epochs, self.labels.name]
+        facts = [VERSION, self.origin.model_dump(), rows, self.dim, self.updates, self.labels.name]
         return self.root / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
     def fit(self, readers: Sequence[str], seeds: Sequence[int], workers: int = 1) -> None:
@@ -76,7 +76,7 @@ class ReaderStudy:
         Each fit takes one thread, so that neither ``workers`` nor their order changes a prediction. Raise DataError
         where the clips are stills, or the reader ``frame`` has no intensity to find the apex of training clips by.
         """
-        self._require_clips(readers)
+        require_clips(self.clips, self.fold, readers)
         jobs = [(name, seed) for name in readers for seed in (seeds if name in SEEDED else seeds[:1])]
         missing = [job for job in jobs if not self._path(*job).is_file()]
         if not missing:
@@ -119,26 +119,12 @@ class ReaderStudy:
         rows: Rows = getattr(self.fold, split)
         return rows[self.clips["label"].iloc[rows].notna().to_numpy()]
 
-    def _require_clips(self, readers: Sequence[str]) -> None:
-        if self.features.valid.shape[1] < 2:
-            raise DataError(
-                "readers read clips, and these have one frame each: give a store of clips, as simulate makes"
-            )
-        known = self.clips["intensity"].iloc[self._rows("train")].notna()
-        if "frame" in readers and not known.all():
-            raise DataError(
-                f"the reader frame is fitted on apex frames, and {int((~known).sum())} training clips have no true "
-                "intensity (simulated and drawn stores have it): leave it out of readers="
-            )
-        if (other := set(readers) & set(OF_OTHER_CLIPS)) and self.fold.mode != "transductive":
-            raise DataError(f"{', '.join(other)} looks at other clips of the tested child: protocol.mode=transductive")
-
     def _lesson(self) -> dict[str, object]:
         """Return what a worker needs, as weights-only loading takes it."""
         rows = {split: self._rows(split) for split in SPLITS}
         values = torch.from_numpy(self.features.reduced(rows["train"], self.dim))
         valid = torch.from_numpy(np.array(self.features.valid))
-        parts: dict[str, object] = {"classes": len(self.labels), "epochs": self.epochs}
+        parts: dict[str, object] = {"classes": len(self.labels), "updates": self.updates}
         for split, of in rows.items():
             table = self.clips.iloc[of]
             label = torch.tensor([self.labels.index(name) for name in table["label"]])
@@ -156,6 +142,22 @@ class ReaderStudy:
         batch: Predicted = {"logits": logits, "covered": covered, "clip_id": rows["clip_id"].astype(str).tolist()}
         columns = ["video_id", *self.groups]
         return prediction_table([batch], rows, self.labels, fold=self.fold.name, split=split, groups=columns)
+
+
+def require_clips(clips: pd.DataFrame, fold: Fold, readers: Sequence[str]) -> None:
+    """Raise DataError for clips of a fold that the readers cannot read: stills, training clips without the intensity
+    that ``frame`` finds their apex by, and other clips of a tested child where the protocol shows none."""
+    if clips["length"].max() < 2:
+        raise DataError("readers read clips, and these have one frame each: give a store of clips, as simulate makes")
+    learned = clips.iloc[fold.train]
+    unknown = learned["intensity"].isna() & learned["label"].notna()
+    if "frame" in readers and unknown.any():
+        raise DataError(
+            f"the reader frame is fitted on apex frames, and {int(unknown.sum())} training clips have no true "
+            "intensity (simulated and drawn stores have it): leave it out of readers="
+        )
+    if (other := set(readers) & set(OF_OTHER_CLIPS)) and fold.mode != "transductive":
+        raise DataError(f"{', '.join(other)} looks at other clips of the tested child: protocol.mode=transductive")
 
 
 Call = tuple[Path, str, int]
@@ -185,7 +187,7 @@ def _fitted(call: Call) -> tuple[Tensor, Tensor]:
             parts = zip((train, validation, test), SPLITS, strict=True)
             train, validation, test = (minus_child_median(part, known[f"{split}_subjects"]) for part, split in parts)
             name = "set"
-        lesson = Lesson(train, validation, known["apex"], known["classes"], known["epochs"])
+        lesson = Lesson(train, validation, known["apex"], known["classes"], known["updates"])
         reader = fit_reader(name, lesson, seed)
         return reader(validation), reader(test)
     finally:

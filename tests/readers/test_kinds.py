@@ -19,7 +19,7 @@ FITTED = [name for name in READERS if name != "child_set"]
 def accuracy(name, clips_of, kind, seed=0):
     train, validation, test = (clips_of(kind, number, at) for at, number in enumerate((400, 100, 300)))
     apex = torch.full((400,), 3)
-    logits = fit_reader(name, Lesson(train, validation, apex, 2, epochs=12), seed)(test)
+    logits = fit_reader(name, Lesson(train, validation, apex, 2, updates=60), seed)(test)
     return float((logits.argmax(dim=1) == test.label).double().mean())
 
 
@@ -38,7 +38,7 @@ def test_an_own_baseline_shows_a_change_that_persons_hide(clips_of, name):
 @pytest.mark.parametrize("name", FITTED)
 def test_a_seed_matters_to_networks_alone_and_a_fit_is_repeatable(clips_of, name):
     train, validation = clips_of("change", 60, 0), clips_of("change", 30, 1)
-    lesson = Lesson(train, validation, torch.full((60,), 3), 2, epochs=2)
+    lesson = Lesson(train, validation, torch.full((60,), 3), 2, updates=4)
     first, again, other = (fit_reader(name, lesson, seed)(validation) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert torch.equal(first, other) == (name not in SEEDED)

@@ -34,7 +34,7 @@ def study(tmp_path):
     fold = Fold("official", np.arange(40), np.arange(40, 60), np.arange(60, N), {})
     features = FrameFeatures(values.astype(np.float16), valid, tmp_path)
     origin = Origin.of("w", "s", names)
-    return ReaderStudy(tmp_path / "conv4", features, origin, clips, fold, TARGET, epochs=2, groups=["severity"])
+    return ReaderStudy(tmp_path / "conv4", features, origin, clips, fold, TARGET, updates=3, groups=["severity"])
 
 
 def test_predictions_are_those_of_a_run_and_made_once(study, monkeypatch):
@@ -64,7 +64,7 @@ def test_processes_change_nothing_and_other_settings_go_elsewhere(study, tmp_pat
     other.fit(["mean", "lstm"], [0], workers=2)
     for reader in ("mean", "lstm"):
         pd.testing.assert_frame_equal(study.predictions(reader, 0), other.predictions(reader, 0))
-    assert replace(study, epochs=3).folder != study.folder
+    assert replace(study, updates=4).folder != study.folder
     assert replace(study, origin=Origin.of("other", "s", ["a"])).folder != study.folder
 
 
@@ -78,9 +78,8 @@ def test_no_reader_sees_the_intensity_of_a_judged_clip(study):
 
 
 def test_what_no_reader_can_read_is_refused(study):
-    stills = replace(study.features, values=study.features.values[:, :1], valid=study.features.valid[:, :1])
     with pytest.raises(DataError, match="one frame each"):
-        replace(study, features=stills).fit(["set"], [0])
+        replace(study, clips=study.clips.assign(length=1)).fit(["set"], [0])
     with pytest.raises(DataError, match="40 training clips have no true intensity"):
         replace(study, clips=study.clips.assign(intensity=None)).fit(["frame"], [0])
     with pytest.raises(DataError, match="mode=transductive"):

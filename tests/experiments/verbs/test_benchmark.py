@@ -42,7 +42,7 @@ def made(drawn: Path, stores: dict[str, list[Path]], tmp_path_factory: pytest.Te
         *("benchmark", "data=synthetic", f"data.store={drawn}", "protocol=holdout", "protocol.test_fraction=0.5"),
         *QUICK,
         *(f"encoders=[{root}/conv4.yaml,{root}/shallow_cnn.yaml]", f"readers=[{','.join(READERS)}]"),
-        *("contrasts=[peak = conv4/set - conv4/mean,LSTM = conv4/lstm - conv4/set]", "seeds=[0,1]", "reader_epochs=1"),
+        *("contrasts=[peak = conv4/set - conv4/mean,LSTM = conv4/lstm - conv4/set]", "seeds=[0,1]", "reader_updates=1"),
         *(f"pretrain.store={stores['fer2013'][0]}", "pretrain.data=fer2013", "pretrain.at_most=[40,10,10]"),
         *("budget=null", "pretrain.max_epochs=2", "others_at_most=[]", "finetune.heads=[mean]", "finetune.at_most=[]"),
         *("trainer.resolution=[]", f"runs.root={root}/runs", f"out={root}/out", "name=study", "workers=1"),
@@ -106,6 +106,18 @@ def test_finished_parts_are_not_made_again(
 def test_features_of_other_weights_are_refused(made: Made, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr("experiments.benchmarking.parts.sha256", lambda _: "other")
     assert "cached features of other weights" in refusal(capsys, made[0])
+
+
+def test_stills_have_no_readers(stores: dict[str, list[Path]], capsys: Capture) -> None:
+    stills = stores["fer2013"][0]
+    arguments = [
+        "benchmark",
+        "data=fer2013",
+        f"data.store={stills}",
+        f"pretrain.store={stills}",
+        "pretrain.data=fer2013",
+    ]
+    assert "have one frame each" in refusal(capsys, arguments)
 
 
 # ------------------------------------------------------------------------------------------------ what is configured
