@@ -93,13 +93,11 @@ def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: F
     theirs = known | set(recorded.made_of)
     if not ours & theirs:
         return
-    moved = [
-        store for store in strange if store.card.settings.stills and store.card.settings.from_fingerprint in theirs
-    ]
+    moved = [store for store in strange if store.card.settings.stills and {*made_of([store])} & theirs]
     if learned := [str(store.path) for store in moved if judged_stills(store) != recorded.left_out]:
         raise LeakageError(
-            f"{run.path} learned from stills that tested clips of {', '.join(learned)} were made of: the simulation moved "
-            f"training stills to test. Train it again with data.excluding={learned[0]}, as fer-id benchmark does"
+            f"{run.path} learned from stills that tested clips of {', '.join(learned)} were made of: the simulation "
+            f"moved training stills to test. Train it again with data.excluding={learned[0]}, as fer-id benchmark does"
         )
     if fold.part is not None:
         raise LeakageError(
