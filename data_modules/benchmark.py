@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_modules.config import SourceConfig
-from data_modules.reader_checks import say_left_out
+from data_modules.reader_checks import say_left_out, say_other_counts
 from data_modules.stills import Still
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.config import SPLITS
@@ -111,7 +111,7 @@ def write_benchmark(
         _check_ids(table, card.source)
         duplicates = _group(table, prints, config, card)
         if not left_out:
-            _say_other_counts(table, counts, card.source)
+            say_other_counts(card.source, Counter(table["published"]), counts, "images in {}")
         splits = roles(set(table["published"]))
         table["split"] = final_splits(table, splits, config, by_person=card.shard_by == "subject_id")
         if splits:
@@ -147,13 +147,6 @@ def _group(table: pd.DataFrame, prints: Fingerprints, config: BenchmarkConfig, c
         first = np.unique(duplicates.group, return_index=True)[1]
         table["subject_id"] = table["clip_id"].to_numpy()[first[duplicates.group]]
     return duplicates
-
-
-def _say_other_counts(table: pd.DataFrame, counts: Mapping[str, int], source: str) -> None:
-    """Print the splits whose number of images is another than their authors state."""
-    for split, size in Counter(table["published"]).items():
-        if size != counts.get(split, size):
-            say(f"{source}: {size:,} images in {split}, and {counts[split]:,} are published")
 
 
 def _audit(

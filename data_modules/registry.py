@@ -26,6 +26,7 @@ DATASETS = {
     "ferplus": "data_modules.fer2013:FERPlusDataModule",
     "affectnet": "data_modules.affectnet:AffectNetDataModule",
     "rafdb": "data_modules.rafdb:RAFDBDataModule",
+    "ckplus": "data_modules.ckplus:CKPlusDataModule",
     "folder": "data_modules.folders:FolderDataModule",
     "cohort": "data_modules.cohort.reader:CohortDataModule",
     "synthetic": "data_modules.simulated:SyntheticDataModule",

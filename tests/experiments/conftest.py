@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -201,11 +202,32 @@ def raf_db(folder: Path) -> list[str]:
     return [f"data.source={folder}", "data.landmarks=none"]
 
 
+def ck_plus(folder: Path) -> list[str]:
+    """Write five subjects with a sequence of each emotion and an unlabelled one, and points of every picture."""
+    for subject, sequence in product(range(5), range(8)):
+        ck_sequence(folder, f"S{subject + 5:03d}", f"{sequence + 1:03d}", frames=4, code=(sequence + 1) % 8 or None)
+    return [f"data.source={folder}", "data.landmarks=published", "data.frames=3", "data.workers=1"]
+
+
+def ck_sequence(folder: Path, subject: str, sequence: str, *, frames: int, code: int | None) -> None:
+    """Write a sequence of CK+: pictures, their points and, with a code, the emotion at the last of them."""
+    place, name = Path(subject, sequence), f"{subject}_{sequence}"
+    for part in ("cohn-kanade-images", "Emotion", "Landmarks"):
+        (folder / part / place).mkdir(parents=True)
+    for number in range(1, frames + 1):
+        seed = int(subject[1:]) * 10_000 + int(sequence) * 100 + number
+        Image.fromarray(noise(seed, 96)).save(folder / "cohn-kanade-images" / place / f"{name}_{number:08d}.png")
+        np.savetxt(folder / "Landmarks" / place / f"{name}_{number:08d}_landmarks.txt", landmarks(seed), "%16.7e")
+    if code is not None:
+        (folder / "Emotion" / place / f"{name}_{frames:08d}_emotion.txt").write_text(f"   {code:.7e}\n")
+
+
 LAYOUTS: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
     "fer2013": (fer2013_csv,),
     "ferplus": (ferplus_csv,),
     "affectnet": (affectnet_original, affectnet_2021),
     "rafdb": (raf_db,),
+    "ckplus": (ck_plus,),
     "folder": (class_folders,),
 }
 """Dataset -> functions that write it in a published layout and return the settings of ``prepare``."""

@@ -36,10 +36,10 @@ def combinations() -> list[tuple[str, str, str, str]]:
     """Return the fewest trainings with every dataset and YAML: the groups side by side, the shorter ones repeated."""
     count = max(len(PROTOCOLS), *map(len, SHIPPED.values()))
     columns = [list(islice(cycle(SHIPPED[group]), count)) for group in ("data", "model", "recipe")]
-    # A drawn cohort has no splits of its own, so it takes the protocols that make them.
+    # People without published splits take the protocols that make them.
     own = [name for name in PROTOCOLS if name != "official"]
     protocols = [
-        own[number % len(own)] if data in ("synthetic", "cohort") and protocol == "official" else protocol
+        own[number % len(own)] if data in ("synthetic", "cohort", "ckplus") and protocol == "official" else protocol
         for number, (data, protocol) in enumerate(zip(columns[0], cycle(PROTOCOLS), strict=False))
     ]
     return list(zip(*columns, protocols, strict=True))
