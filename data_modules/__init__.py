@@ -4,6 +4,7 @@ from fer_id.exports import lazy_exports
 
 MODULES = {
     "AffectNetDataModule": "data_modules.affectnet",
+    "AffWild2DataModule": "data_modules.affwild2",
     "RAFDBDataModule": "data_modules.rafdb",
     "CKPlusDataModule": "data_modules.ckplus",
     "CohortDataModule": "data_modules.cohort.reader",

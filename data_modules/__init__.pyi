@@ -1,4 +1,5 @@
 from data_modules.affectnet import AffectNetDataModule as AffectNetDataModule
+from data_modules.affwild2 import AffWild2DataModule as AffWild2DataModule
 from data_modules.base import FerDataModule as FerDataModule
 from data_modules.ckplus import CKPlusDataModule as CKPlusDataModule
 from data_modules.cohort.reader import CohortDataModule as CohortDataModule

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_modules.config import SourceConfig
+from data_modules.config import DividedConfig
 from data_modules.reader_checks import say_left_out, say_other_counts
 from data_modules.stills import Still
 from fer_id.errors import DataError, Problems
@@ -45,13 +45,9 @@ MOST_NAMED = 5
 
 
 @dataclass
-class BenchmarkConfig(SourceConfig):
+class BenchmarkConfig(DividedConfig):
     """Settings of ``prepare`` shared by the image benchmarks."""
 
-    validation_fraction: float = setting(
-        0.1, above=0, below=1, help="share of training that becomes validation where none is published"
-    )
-    split_seed: int = setting(0, min=0, max=2**32 - 1, help="seed of that division")
     audit_radius: int = setting(
         RADIUS, min=0, max=64, help="bits of 64 by which two perceptual hashes may differ for a closer look"
     )
@@ -208,9 +204,7 @@ class Spool:
         yield from zip(crops, np.memmap(self._landmarks, np.float32, "r").reshape(-1, LANDMARKS, 2), strict=True)
 
 
-def final_splits(
-    table: pd.DataFrame, roles: Mapping[str, str], config: BenchmarkConfig, *, by_person: bool
-) -> pd.Series:
+def final_splits(table: pd.DataFrame, roles: Mapping[str, str], config: DividedConfig, *, by_person: bool) -> pd.Series:
     """Return train, validation, test or None of each image; an unpublished validation is split off training.
 
     Drawn by seed is a share of the persons, or, where nobody is named, of the groups of near-identical images of each

@@ -29,3 +29,13 @@ class SourceConfig:
 
     name: str = setting("", help="dataset, chosen by data=")
     source: str | None = setting(None, help="raw input: a file or folder")
+
+
+@dataclass
+class DividedConfig(SourceConfig):
+    """Settings of a dataset whose authors publish training and test, of which training gives a validation set."""
+
+    validation_fraction: float = setting(
+        0.1, above=0, below=1, help="share of training that becomes validation where none is published"
+    )
+    split_seed: int = setting(0, min=0, max=2**32 - 1, help="seed of that division")

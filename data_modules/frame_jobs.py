@@ -19,7 +19,7 @@ from fer_id.inputs import MB, read_text
 from fer_id.preprocessing.landmarker_file import find_bundle
 from fer_id.preprocessing.landmarks import STILL_CONFIDENCE, landmarker_of_process, landmarks_of_still
 from fer_id.preprocessing.tracking import MOST_FACES, Seen, cropped, follow_face, unseen
-from fer_id.preprocessing.video import DAMAGED, NO_PICTURE
+from fer_id.preprocessing.video import DAMAGED, MOST_DAMAGED, NO_PICTURE
 from fer_id.types import LANDMARKS
 
 CAMERA_FPS = 30.0
@@ -81,7 +81,7 @@ class FrameJob(Job):
         path = parts / f"{self.part}.json"
         try:
             clips = write_part(path, _clips(self, bundle))
-            _check_readable(self.path, Counter(outcome for clip in clips for outcome in clip.outcomes))
+            _check_damage(self.path, Counter(outcome for clip in clips for outcome in clip.outcomes))
         except DataError as problem:
             return problem
         finish_part(path, clips)
@@ -183,8 +183,7 @@ def _picture(path: Path) -> NDArray[np.uint8] | str:
         return DAMAGED
 
 
-def _check_readable(path: Path, outcomes: Counter[str]) -> None:
-    lost = {reason: outcomes[reason] for reason in (NO_PICTURE, DAMAGED)}
-    if sum(lost.values()) == outcomes.total():
-        listed = ", ".join(f"{count} {reason}" for reason, count in lost.items())
-        raise DataError(f"{path}: none of {outcomes.total()} frames can be read ({listed})")
+def _check_damage(path: Path, outcomes: Counter[str]) -> None:
+    """Raise DataError where more than :data:`MOST_DAMAGED` of the frames are damaged."""
+    if outcomes[DAMAGED] > MOST_DAMAGED * outcomes.total():
+        raise DataError(f"{path}: {outcomes[DAMAGED]} of {outcomes.total()} frames are damaged; copy the folder again")

@@ -56,6 +56,7 @@ class VideoDataModule(FerDataModule):
 
     settings: ClassVar[type[FacesConfig]] = VideoConfig
     group_columns: ClassVar[tuple[str, ...]] = ()  # names of the columns of :attr:`Recording.groups`
+    notes: ClassVar[tuple[str, ...]] = ()  # what a reader of the card has to know
 
     @classmethod
     def prepare(cls, config: Any, out: Path, *, overwrite: bool = False) -> StoreCard:
@@ -72,6 +73,7 @@ class VideoDataModule(FerDataModule):
                 f"{cls.dataset}: no recording to prepare in {config.source}; expected {cls.layout or 'some'}{words}"
             )
         card: StoreCard = config.card("real", cls.label_space, cls.dataset, list(cls.group_columns))
+        card.notes += cls.notes
         with written_videos(videos, card, out, config, overwrite=overwrite) as several:
             frames = several.frames
         if frames:

@@ -176,7 +176,7 @@ def test_a_damaged_picture_is_masked_and_counted(raw: Path, tmp_path: Path, caps
     assert "1 of 6 frames: damaged; they count as not found" in capsys.readouterr().err
     for path in (raw / "cohn-kanade-images" / "S010" / "001").iterdir():
         path.write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"S010/001: none of 3 frames can be read \(0 no picture, 3 damaged\)"):
+    with pytest.raises(DataError, match=r"S010/001: 3 of 3 frames are damaged"):
         prepared(raw, tmp_path / "other", frames=3)
     store = prepared(raw, tmp_path / "other", frames=3, unreadable="leave_out")
     assert store.card.audit["left_out"]["unreadable video"] == 1
