@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from fer_id.settings import setting
 
+OWN_PROTOCOLS = {"ckplus": "kfold"}
+"""Dataset without published splits -> the protocol of a training that names none; of the others it is official."""
+
 
 @dataclass
 class DataConfig:

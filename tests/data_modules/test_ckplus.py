@@ -222,7 +222,7 @@ def test_the_commands_prepare_train_evaluate_and_report(tmp_path: Path) -> None:
     arguments = ck_plus(tmp_path / "raw")
     assert main(["prepare", "data=ckplus", *arguments, f"out={tmp_path / 'store'}"]) == DONE
     model = ("model=shallow_cnn", "recipe=demo", "trainer.max_epochs=1", *QUICK)
-    protocol = ("protocol=kfold", "protocol.folds=2", "protocol.only=[01]")
+    protocol = ("protocol.folds=2", "protocol.only=[01]")  # of kfold, since no split is published
     runs = (f"runs.root={tmp_path}", "name=a/b", f"data.store={tmp_path / 'store'}")
     assert main(["train", "data=ckplus", *model, *protocol, *runs]) == DONE
     run = RunDir.open(tmp_path / "a" / "b")
@@ -230,4 +230,5 @@ def test_the_commands_prepare_train_evaluate_and_report(tmp_path: Path) -> None:
     assert main(["report", str(run.path)]) == DONE
     metrics = run.metrics()
     assert (metrics["n_subjects"], metrics["labels"][0]) == (2, "neutral")
+    assert [fold.name for fold in CKPlusDataModule(tmp_path / "store").folds] == [f"{fold:02d}" for fold in range(5)]
     assert metrics["per_class"]["neutral"]["recall"] is None  # no sequence of CK+ is neutral
