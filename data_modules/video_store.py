@@ -70,7 +70,7 @@ class FacesConfig(SourceConfig):
         """Return MediaPipe's model; None where the landmarks have another origin."""
         return find_bundle(self.face_landmarker) if self.landmarks_from == MESH_MAPPING else None
 
-    def parts(self, clip_id: str, length: int) -> Iterator[tuple[str, int, int]]:
+    def windows(self, clip_id: str, length: int) -> Iterator[tuple[str, int, int]]:
         """Yield name, start and end of each clip of the store that a followed clip of ``length`` frames becomes."""
         yield clip_id, 0, length
 
@@ -101,7 +101,7 @@ class VideoConfig(FacesConfig):
     window: int = setting(10, min=1, max=1000, help="frames per clip of the store; the paper's T is 10")
     stride: int = setting(10, min=1, max=1000, help="frames from one window to the next; below `window` they overlap")
 
-    def parts(self, clip_id: str, length: int) -> Iterator[tuple[str, int, int]]:
+    def windows(self, clip_id: str, length: int) -> Iterator[tuple[str, int, int]]:
         """Yield the windows of a clip, numbered."""
         for number, (start, end) in enumerate(windows(length, self.window, self.stride)):
             yield f"{clip_id}-{number:03d}", start, end
@@ -212,7 +212,7 @@ def _write(
     for job in jobs:
         for place, (stretch, clip) in enumerate(read_part(job, parts)):
             row = {**rows[stretch.clip_id], "video_id": job.video_id, "fps": job.fps, "source": writer.card.source}
-            for clip_id, start, end in config.parts(stretch.clip_id, len(clip.valid)):
+            for clip_id, start, end in config.windows(stretch.clip_id, len(clip.valid)):
                 own, part = {"clip_id": clip_id, "t0_s": job.second(place, start)}, slice(start, end)
                 writer.add_clip({**row, **own}, clip.crops[part], clip.landmarks[part], clip.valid[part])
             by_subject[stretch.subject_id].update(clip.frames.outcomes)
