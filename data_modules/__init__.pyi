@@ -1,9 +1,13 @@
 from data_modules.affectnet import AffectNetDataModule as AffectNetDataModule
+from data_modules.affwild2 import AffWild2DataModule as AffWild2DataModule
 from data_modules.base import FerDataModule as FerDataModule
+from data_modules.ckplus import CKPlusDataModule as CKPlusDataModule
 from data_modules.cohort.reader import CohortDataModule as CohortDataModule
 from data_modules.fer2013 import FER2013DataModule as FER2013DataModule
 from data_modules.fer2013 import FERPlusDataModule as FERPlusDataModule
 from data_modules.folders import FolderDataModule as FolderDataModule
+from data_modules.frame_sequences import FrameSequence as FrameSequence
+from data_modules.frame_sequences import FrameSequenceDataModule as FrameSequenceDataModule
 from data_modules.pictures import PictureDataModule as PictureDataModule
 from data_modules.rafdb import RAFDBDataModule as RAFDBDataModule
 from data_modules.recordings import Recording as Recording

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from data_modules.config import NO_LICENCE, DataConfig, SourceConfig
+from data_modules.config import NO_LICENCE, OWN_PROTOCOLS, DataConfig, SourceConfig
 from data_modules.dataset import (
     Balance,
     ClipDataset,
@@ -57,7 +57,8 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
 
     Args:
         store: folder of a ClipStore, or several that are pooled; or a ``DataConfig``, with reading options.
-        protocol: division into folds, or its name: ``official``, ``holdout``, ``kfold`` or ``loso``.
+        protocol: division into folds, or its name: ``official``, ``holdout``, ``kfold`` or ``loso``; None: official, or
+            where no split is published that of ``OWN_PROTOCOLS``.
         augment: augmentation of training clips; None for none.
         batch_size: clips per batch.
         seed: seed of sample order, augmentation and the division into folds.
@@ -89,7 +90,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
     def __init__(
         self,
         store: DataConfig | str | Path | Sequence[str | Path],
-        protocol: ProtocolConfig | str = "official",
+        protocol: ProtocolConfig | str | None = None,
         *,
         augment: AugmentConfig | None = None,
         batch_size: int = 32,
@@ -104,6 +105,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         if not store.store:
             raise DataError("data.store is empty; say data.store=FOLDER, made by `fer-id prepare` or `fer-id synth`")
         self.augment, self.batch_size, self.raw = augment, batch_size, source
+        protocol = protocol or OWN_PROTOCOLS.get(self.dataset, "official")
         protocol = ProtocolConfig(protocol) if isinstance(protocol, str) else protocol
         PooledStores.__init__(self, store, protocol, seed=seed, fold=fold)
         self._first_epoch = 0

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_modules.config import SourceConfig
-from data_modules.reader_checks import say_left_out
+from data_modules.config import DividedConfig
+from data_modules.reader_checks import say_left_out, say_other_counts
 from data_modules.stills import Still
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.config import SPLITS
@@ -45,13 +45,9 @@ MOST_NAMED = 5
 
 
 @dataclass
-class BenchmarkConfig(SourceConfig):
+class BenchmarkConfig(DividedConfig):
     """Settings of ``prepare`` shared by the image benchmarks."""
 
-    validation_fraction: float = setting(
-        0.1, above=0, below=1, help="share of training that becomes validation where none is published"
-    )
-    split_seed: int = setting(0, min=0, max=2**32 - 1, help="seed of that division")
     audit_radius: int = setting(
         RADIUS, min=0, max=64, help="bits of 64 by which two perceptual hashes may differ for a closer look"
     )
@@ -111,7 +107,7 @@ def write_benchmark(
         _check_ids(table, card.source)
         duplicates = _group(table, prints, config, card)
         if not left_out:
-            _say_other_counts(table, counts, card.source)
+            say_other_counts(card.source, Counter(table["published"]), counts, "images in {}")
         splits = roles(set(table["published"]))
         table["split"] = final_splits(table, splits, config, by_person=card.shard_by == "subject_id")
         if splits:
@@ -147,13 +143,6 @@ def _group(table: pd.DataFrame, prints: Fingerprints, config: BenchmarkConfig, c
         first = np.unique(duplicates.group, return_index=True)[1]
         table["subject_id"] = table["clip_id"].to_numpy()[first[duplicates.group]]
     return duplicates
-
-
-def _say_other_counts(table: pd.DataFrame, counts: Mapping[str, int], source: str) -> None:
-    """Print the splits whose number of images is another than their authors state."""
-    for split, size in Counter(table["published"]).items():
-        if size != counts.get(split, size):
-            say(f"{source}: {size:,} images in {split}, and {counts[split]:,} are published")
 
 
 def _audit(
@@ -215,9 +204,7 @@ class Spool:
         yield from zip(crops, np.memmap(self._landmarks, np.float32, "r").reshape(-1, LANDMARKS, 2), strict=True)
 
 
-def final_splits(
-    table: pd.DataFrame, roles: Mapping[str, str], config: BenchmarkConfig, *, by_person: bool
-) -> pd.Series:
+def final_splits(table: pd.DataFrame, roles: Mapping[str, str], config: DividedConfig, *, by_person: bool) -> pd.Series:
     """Return train, validation, test or None of each image; an unpublished validation is split off training.
 
     Drawn by seed is a share of the persons, or, where nobody is named, of the groups of near-identical images of each

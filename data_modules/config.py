@@ -8,6 +8,8 @@ from fer_id.settings import setting
 
 NO_LICENCE = "licence not given"
 """``licence`` of a dataset that states none."""
+OWN_PROTOCOLS = {"ckplus": "kfold"}
+"""Dataset without published splits -> the protocol of a training that names none; of the others it is official."""
 
 
 @dataclass
@@ -42,3 +44,13 @@ class SourceConfig:
 
     name: str = setting("", help="dataset, chosen by data=")
     source: str | None = setting(None, help="raw input: a file or folder")
+
+
+@dataclass
+class DividedConfig(SourceConfig):
+    """Settings of a dataset whose authors publish training and test, of which training gives a validation set."""
+
+    validation_fraction: float = setting(
+        0.1, above=0, below=1, help="share of training that becomes validation where none is published"
+    )
+    split_seed: int = setting(0, min=0, max=2**32 - 1, help="seed of that division")

@@ -33,6 +33,13 @@ def say_left_out(source: str, left_out: Mapping[str, int]) -> None:
         say(f"{source}: left out: {reasons_words(left_out)}")
 
 
+def say_other_counts(source: str, sizes: Mapping[str, int], published: Mapping[str, int], words: str = "{}") -> None:
+    """Print the sizes that are other than their authors state; ``words`` says what a key counts."""
+    for key, size in sizes.items():
+        if size != published.get(key, size):
+            say(f"{source}: {size:,} {words.format(key)}, and {published[key]:,} are published")
+
+
 def require_facts(dataset: type[FerDataModule], source: str | None, needed: Sequence[str] = ()) -> Path:
     """Return the path ``source`` of the raw data; the published splits have to cover the splits ``needed``.
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from data_modules.base import FerDataModule
+from data_modules.face_jobs import Job
 from data_modules.reader_checks import group_faults, licence_notes, read_records, require_facts, subject_faults
-from data_modules.video_store import VideoConfig, Videos, written_videos
+from data_modules.video_store import FacesConfig, VideoConfig, Videos, written_videos
 from data_modules.videos import Stretch, VideoJob
 from fer_id.errors import DataError, cut
 from fer_id.preprocessing.video import pictures_end, video_facts
 from fer_id.progress import say
+from fer_id.reporting.audit import reasons_words
 from fer_id.store.card import StoreCard
 
 
@@ -52,38 +54,57 @@ class VideoDataModule(FerDataModule):
     real: what may leave the machine is decided as for a cohort.
     """
 
-    settings = VideoConfig
+    settings: ClassVar[type[FacesConfig]] = VideoConfig
     group_columns: ClassVar[tuple[str, ...]] = ()  # names of the columns of :attr:`Recording.groups`
+    notes: ClassVar[tuple[str, ...]] = ()  # what a reader of the card has to know
 
     @classmethod
-    def prepare(cls, config: VideoConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
+    def prepare(cls, config: Any, out: Path, *, overwrite: bool = False) -> StoreCard:
         """Follow the faces of all recordings and write the store, whole or not at all.
 
         Raises:
             ConfigError: missing facts, or no model of MediaPipe.
             DataError: bad input, all faults together; no face in any video.
         """
-        source, left_out = require_facts(cls, config.source), Counter[str]()
-        recordings = list(read_records(cls, Recording, source, left_out, partial(_faults, groups=cls.group_columns)))
-        if not recordings:
-            raise DataError(f"{cls.dataset}: no recording to prepare in {source}; expected {cls.layout or 'some'}")
-        card = config.card("real", cls.label_space, cls.dataset, list(cls.group_columns))
-        card.notes += licence_notes(cls)
-        rows = {
-            clip_id: {"subject_id": subject, "label": label, "split": cls.splits.get(split or ""), **groups}
-            for clip_id, subject, label, _, _, _, split, groups in recordings
-        }
-        videos = Videos(_jobs(recordings, source, config), rows, left_out)
+        videos = cls.videos(config, require_facts(cls, config.source))
+        if not videos.jobs:
+            words = f"; left out: {reasons_words(videos.left_out)}" if videos.left_out else ""
+            raise DataError(
+                f"{cls.dataset}: no recording to prepare in {config.source}; expected {cls.layout or 'some'}{words}"
+            )
+        card: StoreCard = config.card("real", cls.label_space, cls.dataset, list(cls.group_columns))
+        card.notes += [*cls.notes, *licence_notes(cls)]
         with written_videos(videos, card, out, config, overwrite=overwrite) as several:
             frames = several.frames
         if frames:
             say(f"{frames} frames show several faces; the larger, more central one was followed: see {out / 'sheets'}")
         return card
 
+    @classmethod
+    def videos(cls, config: Any, source: Path) -> Videos:
+        """Return the videos of the raw data ``source`` with their clips; DataError for bad input, all faults."""
+        left_out = Counter[str]()
+        recordings = list(read_records(cls, Recording, source, left_out, cls.checked(_faults)))
+        rows = {
+            clip_id: {"subject_id": subject, "label": label, "split": cls.splits.get(split or ""), **groups}
+            for clip_id, subject, label, _, _, _, split, groups in recordings
+        }
+        return Videos(_jobs(recordings, source, config), rows, left_out)
 
-def _faults(recording: Recording, groups: tuple[str, ...]) -> Iterator[str]:
-    """Yield the faults of a recording's subject, file, times and groups."""
-    yield from subject_faults(recording.subject_id)
+    @classmethod
+    def checked(cls, faults: Callable[[Any], Iterator[str]]) -> Callable[[Any], Iterator[str]]:
+        """Return a check of a record's subject and groups, followed by ``faults``."""
+        return partial(_common_faults, groups=cls.group_columns, more=faults)
+
+
+def _common_faults(record: Any, groups: tuple[str, ...], more: Callable[[Any], Iterator[str]]) -> Iterator[str]:
+    yield from subject_faults(record.subject_id)
+    yield from more(record)
+    yield from group_faults(record.groups, groups)
+
+
+def _faults(recording: Recording) -> Iterator[str]:
+    """Yield the faults of a recording's file and times."""
     video: object = recording.video
     if not isinstance(video, Path):
         yield f"video is {type(video).__name__}, expected Path"
@@ -94,17 +115,16 @@ def _faults(recording: Recording, groups: tuple[str, ...]) -> Iterator[str]:
     if not (isinstance(start_s, int | float) and isinstance(end_s, int | float) and 0 <= start_s < end_s):
         times = f"start_s is {cut(repr(start_s))}, end_s is {cut(repr(recording.end_s))}"
         yield f"{times}, expected seconds in the video, the end after the start"
-    yield from group_faults(recording.groups, groups)
 
 
-def _jobs(recordings: list[Recording], source: Path, config: VideoConfig) -> list[VideoJob]:
+def _jobs(recordings: list[Recording], source: Path, config: VideoConfig) -> list[Job]:
     """Return one job per video file, in the order of the recordings."""
     stretches = defaultdict[Path, list[Stretch]](list)
     for record in recordings:
         end_s = _end(record.video, record.start_s + 1 / config.fps) if record.end_s is None else record.end_s
         stretch = Stretch(record.clip_id, record.subject_id, float(record.start_s), float(end_s))
         stretches[record.video].append(stretch)
-    settings = config.fps, config.min_eye_distance, config.colour == "gray"
+    settings = config.min_eye_distance, config.colour == "gray", config.fps
     return [VideoJob(path, _video_id(path, source), tuple(own), *settings) for path, own in stretches.items()]
 
 

@@ -28,6 +28,8 @@ DATASETS = {
     "ferplus": "data_modules.fer2013:FERPlusDataModule",
     "affectnet": "data_modules.affectnet:AffectNetDataModule",
     "rafdb": "data_modules.rafdb:RAFDBDataModule",
+    "ckplus": "data_modules.ckplus:CKPlusDataModule",
+    "affwild2": "data_modules.affwild2:AffWild2DataModule",
     "folder": "data_modules.folders:FolderDataModule",
     "cohort": "data_modules.cohort.reader:CohortDataModule",
     "synthetic": "data_modules.simulated:SyntheticDataModule",

@@ -6,7 +6,7 @@ import shutil
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from data_modules.videos import FollowedClip, Stretch, VideoJob, sheet_of
+from data_modules.face_jobs import Clip, FollowedClip, Job, sheet_of
 from fer_id.errors import SHOWN
 
 STEADY = 0.2
@@ -24,12 +24,12 @@ class SeveralFaces:
     """Counts of frames with more than one face, by child and video."""
 
     def __init__(self) -> None:
-        self._counts = defaultdict[tuple[str, VideoJob], Counter[str]](Counter)
+        self._counts = defaultdict[tuple[str, Job], Counter[str]](Counter)
 
-    def add(self, job: VideoJob, stretch: Stretch, clip: FollowedClip) -> None:
+    def add(self, job: Job, stretch: Clip, clip: FollowedClip) -> None:
         """Add the counts of a clip."""
         faces, counts = clip.frames.faces, self._counts[stretch.subject_id, job]
-        counts.update(faces=sum(n > 0 for n in faces), several=sum(n > 1 for n in faces), marked=bool(stretch.marks))
+        counts.update(faces=sum(n > 0 for n in faces), several=sum(n > 1 for n in faces), marked=stretch.is_marked)
 
     @property
     def frames(self) -> int:
@@ -63,9 +63,9 @@ class SeveralFaces:
         more = [f"... and {len(ordered) - SHOWN} more videos with several faces, see the sheets"]
         return ordered[:SHOWN] + (more if len(ordered) > SHOWN else [])
 
-    def _of_several(self) -> list[tuple[tuple[str, VideoJob], Counter[str]]]:
+    def _of_several(self) -> list[tuple[tuple[str, Job], Counter[str]]]:
         return [(key, counts) for key, counts in self._counts.items() if counts["several"]]
 
 
-def _in_store(store: Path, subject: str, job: VideoJob) -> Path:
+def _in_store(store: Path, subject: str, job: Job) -> Path:
     return store / "sheets" / f"{subject}-{job.video_id}-faces.png"

@@ -1,24 +1,24 @@
-"""Conversion of people on video to a ClipStore: followed faces cut into windows, and the audit of the store."""
+"""Conversion of people on video to a ClipStore: followed faces cut into clips, and the audit of the store."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.config import SourceConfig
+from data_modules.face_jobs import Clip, FollowedClip, Job, follow_jobs, read_part
 from data_modules.reader_checks import say_left_out
 from data_modules.several_faces import SeveralFaces
-from data_modules.videos import VideoJob, follow_videos, read_part
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.duplicates import alike
 from fer_id.files import locked
@@ -28,7 +28,7 @@ from fer_id.preprocessing.face_marks import MarkError
 from fer_id.preprocessing.landmarker_file import BUNDLE_SHA256, find_bundle
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.preprocessing.tracking import FOUND, OUTCOMES, windows
-from fer_id.preprocessing.video import DAMAGED, NO_PICTURE, video_facts
+from fer_id.preprocessing.video import DAMAGED, NO_PICTURE
 from fer_id.progress import say, track
 from fer_id.reporting.sheets import Strip, contact_sheet
 from fer_id.reporting.words import counted
@@ -44,14 +44,13 @@ VERSIONS = ("numpy", "opencv-python-headless", "mediapipe", "av")
 
 
 @dataclass
-class VideoConfig(SourceConfig):
-    """Settings of ``prepare`` for people on video."""
+class FacesConfig(SourceConfig):
+    """Settings of ``prepare`` for people on video, in files or as pictures of the frames.
 
-    fps: float = setting(
-        5.0, above=0, max=120, help="frames per second taken from the videos: ten frames then span two seconds"
-    )
-    window: int = setting(10, min=1, max=1000, help="frames per clip of the store; the paper's T is 10")
-    stride: int = setting(10, min=1, max=1000, help="frames from one window to the next; below `window` they overlap")
+    ``recorded`` names the settings that the card holds.
+    """
+
+    recorded: ClassVar[tuple[str, ...]] = ("colour", "min_eye_distance")
     colour: str = setting("rgb", choices=("rgb", "gray"), help="gray: to adapt a model that learned from gray faces")
     min_eye_distance: float = setting(
         8.0, above=0, max=1000, help="pixels between the eyes below which a face is too small to read"
@@ -65,34 +64,64 @@ class VideoConfig(SourceConfig):
         help="file of MediaPipe's model, face_landmarker.task; null: $FER_ID_FACE_LANDMARKER, else fetched once (4 MB)",
     )
 
+    @property
+    def landmarks_from(self) -> str:
+        """Origin of the landmarks, for the card."""
+        return MESH_MAPPING
+
+    def bundle(self) -> Path | None:
+        """Return MediaPipe's model; None where the landmarks have another origin."""
+        return find_bundle(self.face_landmarker) if self.landmarks_from == MESH_MAPPING else None
+
+    def windows(self, clip_id: str, length: int) -> Iterator[tuple[str, int, int]]:
+        """Yield name, start and end of each clip of the store that a followed clip of ``length`` frames becomes."""
+        yield clip_id, 0, length
+
     def card(self, provenance: Provenance, label_space: str, source: str, groups: list[str]) -> StoreCard:
         """Return the card of a store of people on video, with these settings and without audit."""
-        names = ("fps", "window", "stride", "colour", "min_eye_distance")
-        settings: dict[str, object] = {name: getattr(self, name) for name in names}
+        settings: dict[str, object] = {name: getattr(self, name) for name in self.recorded}
+        model = {"landmark_model_sha256": BUNDLE_SHA256} if self.landmarks_from == MESH_MAPPING else {}
         return StoreCard(
             provenance=provenance,
             label_space=label_space,
             shard_by="subject_id",
             source=source,
-            geometry=crop_geometry(aligned=True, colour=self.colour),
-            parameters={**settings, "landmark_model_sha256": BUNDLE_SHA256},
+            geometry=crop_geometry(aligned=self.landmarks_from != "none", colour=self.colour),
+            parameters={**settings, **model},
             groups=groups,
-            landmarks_from=MESH_MAPPING,
+            landmarks_from=self.landmarks_from,
         )
+
+
+@dataclass
+class VideoConfig(FacesConfig):
+    """Settings of ``prepare`` for people in video files, whose clips are cut into windows."""
+
+    recorded: ClassVar[tuple[str, ...]] = ("fps", "window", "stride", *FacesConfig.recorded)
+    fps: float = setting(
+        5.0, above=0, max=120, help="frames per second taken from the videos: ten frames then span two seconds"
+    )
+    window: int = setting(10, min=1, max=1000, help="frames per clip of the store; the paper's T is 10")
+    stride: int = setting(10, min=1, max=1000, help="frames from one window to the next; below `window` they overlap")
+
+    def windows(self, clip_id: str, length: int) -> Iterator[tuple[str, int, int]]:
+        """Yield the windows of a clip, numbered."""
+        for number, (start, end) in enumerate(windows(length, self.window, self.stride)):
+            yield f"{clip_id}-{number:03d}", start, end
 
 
 class Videos(NamedTuple):
     """Input of :func:`written_videos`."""
 
-    jobs: list[VideoJob]  # the videos with their clips
-    rows: Mapping[str, Mapping[str, object]]  # clip id of a stretch -> its columns of the store
+    jobs: Sequence[Job]  # the videos with their clips
+    rows: Mapping[str, Mapping[str, object]]  # clip id of a job's clip -> its columns of the store
     left_out: Counter[str]  # samples left out, by reason; clips of unreadable videos are added
     annotators: Mapping[str, object] | None = None  # their agreement; None where each clip has one label
 
 
 @contextmanager
 def written_videos(
-    videos: Videos, card: StoreCard, out: Path, config: VideoConfig, *, overwrite: bool
+    videos: Videos, card: StoreCard, out: Path, config: FacesConfig, *, overwrite: bool
 ) -> Iterator[SeveralFaces]:
     """Follow the faces, write every window, fill ``card.audit``; yield the counts of frames with several faces.
 
@@ -100,7 +129,7 @@ def written_videos(
     """
     with _parts_folder(out) as parts:
         done, several = _follow(videos.jobs, parts, config, videos.left_out), SeveralFaces()
-        hdr = sum(video_facts(job.path).hdr for job in done)
+        hdr = sum(job.hdr for job in done)
         card.versions = {name: version(name) for name in VERSIONS}
         with ClipStoreWriter(out, card, overwrite=overwrite) as writer:
             by_subject = _write(done, videos.rows, parts, config, writer, several)
@@ -152,16 +181,14 @@ def _keep_whole(parts: Path) -> None:
         parts.rmdir()
 
 
-def _follow(jobs: list[VideoJob], parts: Path, config: VideoConfig, left_out: Counter[str]) -> list[VideoJob]:
+def _follow(jobs: Sequence[Job], parts: Path, config: FacesConfig, left_out: Counter[str]) -> list[Job]:
     """Track the faces of all videos; return the finished jobs, in their order.
 
     Unreadable videos are reported together, or left out and counted.
     """
     problems, failed, marks = Problems("videos"), set[str](), False
     workers = config.workers or os.cpu_count() or 1
-    for job, problem in track(
-        follow_videos(jobs, parts, workers, find_bundle(config.face_landmarker)), "following faces", total=len(jobs)
-    ):
+    for job, problem in track(follow_jobs(jobs, parts, workers, config.bundle()), "following faces", total=len(jobs)):
         if problem:
             problems.add(str(problem))
             marks |= isinstance(problem, MarkError)  # a mistake in a table is an error also with unreadable=leave_out
@@ -176,44 +203,53 @@ def _follow(jobs: list[VideoJob], parts: Path, config: VideoConfig, left_out: Co
 
 
 def _write(
-    jobs: list[VideoJob],
+    jobs: list[Job],
     rows: Mapping[str, Mapping[str, object]],
     parts: Path,
-    config: VideoConfig,
+    config: FacesConfig,
     writer: ClipStoreWriter,
     several: SeveralFaces,
 ) -> dict[str, Counter[str]]:
-    """Write every window and the sheets of each subject; return the frames of each subject, by outcome."""
-    by_subject, strips = defaultdict[str, Counter[str]](Counter), defaultdict[str, list[Strip]](list)
+    """Write every clip and the sheets of each subject; return the frames of each subject, by outcome."""
+    by_subject, jobs_of = defaultdict[str, Counter[str]](Counter), defaultdict[str, dict[Job, None]](dict)
     for job in jobs:
-        for stretch, clip in read_part(job, parts):
-            row = {**rows[stretch.clip_id], "video_id": job.video_id, "fps": config.fps, "source": writer.card.source}
-            for number, (start, end) in enumerate(windows(len(clip.valid), config.window, config.stride)):
-                own = {"clip_id": f"{stretch.clip_id}-{number:03d}", "t0_s": float(clip.times[start])}
-                part = slice(start, end)
+        for place, (stretch, clip) in enumerate(read_part(job, parts)):
+            row = {**rows[stretch.clip_id], "video_id": job.video_id, "fps": job.fps, "source": writer.card.source}
+            for clip_id, start, end in config.windows(stretch.clip_id, len(clip.valid)):
+                own, part = {"clip_id": clip_id, "t0_s": job.second(place, start)}, slice(start, end)
                 writer.add_clip({**row, **own}, clip.crops[part], clip.landmarks[part], clip.valid[part])
             by_subject[stretch.subject_id].update(clip.frames.outcomes)
+            jobs_of[stretch.subject_id][job] = None
             several.add(job, stretch, clip)
-            # At most ten frames, evenly spaced; a slice, so that the arrays stay views of the memory map.
-            few = slice(0, None, -(-len(clip.valid) // 10))
-            title = f"{stretch.clip_id} {row['label'] or 'unlabelled'}"
-            strips[stretch.subject_id].append((title, clip.crops[few], clip.landmarks[few], clip.valid[few]))
-    for subject, clips in strips.items():
-        contact_sheet(clips, f"{subject}: {len(clips)} clips", writer.draft / "sheets" / f"{subject}.png")
-    writer.card.audit["alike"] = {**alike(_some_faces(strips))}
+    audited = _sheets(jobs_of, rows, parts, writer.draft / "sheets")
+    writer.card.audit["alike"] = {**alike(audited)}
     several.copy_sheets(parts, writer.draft)
     return by_subject
 
 
-def _some_faces(strips: Mapping[str, list[Strip]]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield at most :data:`AUDITED_FRAMES` faces of each subject, evenly over its clips."""
-    for subject, clips in strips.items():
-        places = [(frames, number) for _, frames, _, valid in clips for number in np.flatnonzero(valid)]
+def _sheets(
+    jobs_of: Mapping[str, Iterable[Job]], rows: Mapping[str, Mapping[str, object]], parts: Path, folder: Path
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Write the contact sheet of each subject; yield at most :data:`AUDITED_FRAMES` of its faces, evenly spaced.
+
+    The parts are opened again, one subject after the other: a process may open fewer files than there are videos.
+    """
+    for subject, jobs in jobs_of.items():
+        own = (pair for job in jobs for pair in read_part(job, parts) if pair[0].subject_id == subject)
+        strips = [_strip(stretch, clip, rows[stretch.clip_id]["label"] or "unlabelled") for stretch, clip in own]
+        contact_sheet(strips, f"{subject}: {len(strips)} clips", folder / f"{subject}.png")
+        places = [(frames, number) for _, frames, _, valid in strips for number in np.flatnonzero(valid)]
         for frames, number in places[:: -(-len(places) // AUDITED_FRAMES) or 1]:
             yield subject, frames[number]
 
 
-def _check_found(frames: Counter[str], config: VideoConfig) -> None:
+def _strip(stretch: Clip, clip: FollowedClip, label: object) -> Strip:
+    """Return at most ten frames, evenly spaced; a slice, so that the arrays stay views of the memory map."""
+    few = slice(0, None, -(-len(clip.valid) // 10))
+    return f"{stretch.clip_id} {label}", clip.crops[few], clip.landmarks[few], clip.valid[few]
+
+
+def _check_found(frames: Counter[str], config: FacesConfig) -> None:
     if not frames[FOUND]:
         seen = ", ".join(f"{frames[key]} {key}" for key in OUTCOMES[1:])
         raise DataError(

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from data_modules.config import DataConfig
+from data_modules.config import OWN_PROTOCOLS, DataConfig
 from data_modules.registry import known_datasets, unknown_dataset
 from experiments.settings.loading import chosen_by_name
 from fer_id.callbacks.registry import callback_problems, known_callbacks, unknown_callback
@@ -174,7 +174,9 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name())
     model: ModelConfig = field(default_factory=ModelConfig, metadata=chosen_by_name("cnn_lstm", shorthand=timm_model))
     recipe: str = setting("paper", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
-    protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
+    protocol: ProtocolConfig = field(
+        default_factory=ProtocolConfig, metadata=chosen_by_name("official", of_data=OWN_PROTOCOLS)
+    )
     name: str | None = setting(
         None, help="folder of the run under runs.root; null: made from data, model and recipe", kind=PATH
     )

@@ -64,7 +64,8 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
     lines = [f"fer-id {name}{takes} [key=value...]: {verb.does}", "", f"  {verb.example}", ""]
     for field in dataclasses.fields(schema):
         if "selector" in field.metadata:
-            default = f" (default {field.metadata['selector']})" if field.metadata["selector"] else ""
+            usual = field.metadata.get("of_data", {}).get(chosen.get("data"), field.metadata["selector"])
+            default = f" (default {usual})" if usual else ""
             more = "; data=NAME --help shows its settings" if field.name == "data" else ""
             names = ", ".join([*group_names(field.name), *(["timm:NAME"] if field.name == "model" else [])])
             lines += _paragraph(f"  {field.name}=NAME", f"one of {names}, or the path of your own .yaml{default}{more}")

@@ -215,7 +215,8 @@ def test_the_cli_loads_nothing_heavy() -> None:
 def test_the_processes_that_follow_faces_never_import_lightning() -> None:
     """A dataset's own file imports it, since its data module stands there; what is sent to a worker does not."""
     datasets = {target.partition(":")[0] for target in DATASETS.values()}
-    learning = datasets | {"data_modules.base", "data_modules.pictures", "data_modules.recordings"}
+    bases = ("base", "pictures", "recordings", "frame_sequences")
+    learning = datasets | {f"data_modules.{name}" for name in bases}
     preparing = set(_inside("fer_id.preprocessing", "data_modules", "experiments.verbs.stores")) - learning
     assert "data_modules.videos" in preparing
     wrong = [chain for name in sorted(preparing) for chain in _reach(name, {"pytorch_lightning"})]

@@ -103,7 +103,7 @@ def _jobs(cohort: Cohort, config: CohortConfig) -> Iterator[VideoJob]:
             for clip_id, name, start_s, end_s in clips
         )
         name = key.pseudonym("video", str(video))
-        yield VideoJob(path, name, stretches, config.fps, config.min_eye_distance, config.colour == "gray")
+        yield VideoJob(path, name, stretches, config.min_eye_distance, config.colour == "gray", config.fps)
 
 
 def _rows(cohort: Cohort, groups: list[str]) -> dict[str, dict[str, object]]:

@@ -59,14 +59,19 @@ class Setting(NamedTuple):
 
 
 def chosen_by_name(
-    default: str = "", *, variant: Callable[[str], type] | None = None, shorthand: Shorthand | None = None
+    default: str = "",
+    *,
+    variant: Callable[[str], type] | None = None,
+    shorthand: Shorthand | None = None,
+    of_data: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
     """Metadata of a field that holds a section: the field's own name becomes a selector, as in ``model=resnet50``.
 
-    ``default`` is the group file where the command line chooses none (empty: the user must choose); ``variant`` returns
+    ``default`` is the group file where the command line chooses none (empty: the user must choose), ``of_data`` that of
+    single datasets; ``variant`` returns
     the section's dataclass for a value of its key ``name``, where it depends on the name; see :data:`Shorthand`.
     """
-    return {"selector": default, "variant": variant, "shorthand": shorthand}
+    return {"selector": default, "variant": variant, "shorthand": shorthand, "of_data": of_data or {}}
 
 
 def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
@@ -82,7 +87,8 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
     for field in fields(made):
         if "selector" not in field.metadata:
             continue
-        choice = typed.pop(field.name, Leaf(field.name, field.metadata["selector"], "default"))
+        default = field.metadata.get("of_data", {}).get(values.get("data"), field.metadata["selector"])
+        choice = typed.pop(field.name, Leaf(field.name, default, "default"))
         if choice.value:
             leaves += _group_leaves(choice, field.metadata.get("shorthand"), values, problems)
         elif f"{field.name}.name" not in values:

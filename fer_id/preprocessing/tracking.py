@@ -90,23 +90,35 @@ def follow_face(
     follower = follower or Follower()
     for image, time in zip(frames, times, strict=True):
         if isinstance(image, str):
-            yield _unseen(image)
+            yield unseen(image)
             continue
         faces = landmarker.detect(image)
         height, width = image.shape[:2]
         face = follower.choose(faces, time, width, height)
         if face is None:
-            seen = _unseen(SOMEONE_ELSE if faces else NO_FACE)
-        elif not math.dist(*eye_centres(face.points68)) >= min_eye_distance:
-            seen = _unseen(TOO_SMALL)
+            seen = unseen(SOMEONE_ELSE if faces else NO_FACE)
         else:
-            crop, landmarks = align(image, face.points68)
-            seen = Seen(_without_colour(crop) if gray else crop, landmarks, FOUND)
+            seen = cropped(image, face.points68, min_eye_distance=min_eye_distance, gray=gray)
         boxes = tuple(
             (x0 / width, y0 / height, x1 / width, y1 / height) for x0, y0, x1, y1 in (face.box for face in faces)
         )
         chosen = next((index for index, detected in enumerate(faces) if detected is face), None)
         yield seen._replace(boxes=boxes, chosen=chosen)
+
+
+def cropped(
+    image: NDArray[np.uint8], points68: NDArray[np.floating] | None, *, min_eye_distance: float, gray: bool
+) -> Seen:
+    """Return the face of a frame, aligned by its landmarks, (68, 2) in its pixels; the whole frame where they are None.
+
+    All NaN: no face. ``min_eye_distance`` and ``gray`` are explained at :func:`follow_face`.
+    """
+    if points68 is not None and np.isnan(points68).all():
+        return unseen(NO_FACE)
+    if points68 is not None and not math.dist(*eye_centres(points68)) >= min_eye_distance:
+        return unseen(TOO_SMALL)
+    crop, landmarks = align(image, points68)
+    return Seen(_without_colour(crop) if gray else crop, landmarks, FOUND)
 
 
 def windows(length: int, size: int, stride: int) -> list[tuple[int, int]]:
@@ -132,7 +144,8 @@ def sample_times(start_s: float, end_s: float, fps: float) -> NDArray[np.float64
     return times
 
 
-def _unseen(outcome: str) -> Seen:
+def unseen(outcome: str) -> Seen:
+    """Return a frame without a usable face, for a reason of :data:`OUTCOMES`."""
     return Seen(np.zeros((CROP, CROP, 3), np.uint8), np.full((LANDMARKS, 2), np.nan, np.float32), outcome)
 
 

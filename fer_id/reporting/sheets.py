@@ -110,7 +110,8 @@ def _save(sheet: NDArray[np.uint8], path: Path) -> None:
 
 def _picture(frame: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[np.uint8]:
     big = cv2.resize(frame, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC)
-    for x, y in ((points + 0.5) * _ZOOM - 0.5).round().astype(int):
+    known = points[np.isfinite(points).all(axis=1)]
+    for x, y in ((known + 0.5) * _ZOOM - 0.5).round().astype(int):
         cv2.circle(big, (int(x), int(y)), 1, _POINT, -1)
     return np.asarray(big, np.uint8)
 

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -202,11 +203,59 @@ def raf_db(folder: Path) -> list[str]:
     return [f"data.source={folder}", "data.landmarks=none"]
 
 
+def ck_plus(folder: Path) -> list[str]:
+    """Write five subjects with a sequence of each emotion and an unlabelled one, and points of every picture."""
+    for subject, sequence in product(range(5), range(8)):
+        ck_sequence(folder, f"S{subject + 5:03d}", f"{sequence + 1:03d}", frames=4, code=(sequence + 1) % 8 or None)
+    return [f"data.source={folder}", "data.landmarks=published", "data.frames=3", "data.workers=1"]
+
+
+def ck_sequence(folder: Path, subject: str, sequence: str, *, frames: int, code: int | None) -> None:
+    """Write a sequence of CK+: pictures, their points and, with a code, the emotion at the last of them."""
+    place, name = Path(subject, sequence), f"{subject}_{sequence}"
+    for part in ("cohn-kanade-images", "Emotion", "Landmarks"):
+        (folder / part / place).mkdir(parents=True)
+    for number in range(1, frames + 1):
+        seed = int(subject[1:]) * 10_000 + int(sequence) * 100 + number
+        Image.fromarray(noise(seed, 96)).save(folder / "cohn-kanade-images" / place / f"{name}_{number:08d}.png")
+        np.savetxt(folder / "Landmarks" / place / f"{name}_{number:08d}_landmarks.txt", landmarks(seed), "%16.7e")
+    if code is not None:
+        (folder / "Emotion" / place / f"{name}_{frames:08d}_emotion.txt").write_text(f"   {code:.7e}\n")
+
+
+def aff_wild2(folder: Path) -> list[str]:
+    """Write seven training and two validation videos, two people in one of them, with two frames of each class."""
+    names = {
+        "Train_Set": ["1-30-1280x720_left", "1-30-1280x720_right", *"bcdef"],
+        "Validation_Set": ["video1", "video2"],
+    }
+    labels = [code for code in range(7) for _ in range(2)]
+    for split, videos in names.items():
+        for video in videos:
+            aff_video(folder, split, video, labels)
+    return [f"data.source={folder}", "data.step=1", "data.window=2", "data.stride=2", "data.landmarks=none"]
+
+
+def aff_video(folder: Path, split: str, video: str, labels: list[int], *, missing: tuple[int, ...] = ()) -> None:
+    """Write a video of Aff-Wild2: a label for each frame, and the pictures of the frames but the ``missing`` ones."""
+    header = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
+    text = folder / "6th ABAW Annotations" / "EXPR_Recognition_Challenge" / split / f"{video}.txt"
+    pictures = folder / "cropped_aligned" / video
+    text.parent.mkdir(parents=True, exist_ok=True)
+    pictures.mkdir(parents=True)
+    text.write_text("\n".join([header, *map(str, labels)]) + "\n")
+    for number in {*range(1, len(labels) + 1)}.difference(missing):
+        seed = int.from_bytes(video.encode()) * 1000 + number
+        Image.fromarray(noise(seed, 112)).save(pictures / f"{number:05d}.jpg")
+
+
 LAYOUTS: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
     "fer2013": (fer2013_csv,),
     "ferplus": (ferplus_csv,),
     "affectnet": (affectnet_original, affectnet_2021),
     "rafdb": (raf_db,),
+    "ckplus": (ck_plus,),
+    "affwild2": (aff_wild2,),
     "folder": (class_folders,),
 }
 """Dataset -> functions that write it in a published layout and return the settings of ``prepare``."""

@@ -21,8 +21,8 @@ SHORT = (
     *("trainer.max_epochs=1", "trainer.precision=32", "trainer.memory_format=contiguous", "trainer.accelerator=cpu"),
     *("logging.wandb=disabled", "data.num_workers=0", "batch_size=12"),
 )
-AT_MOST = {"resnet50": "[10,10,10]", "efficientnet_b0": "[20,10,10]"}
-"""Clips of each split for large models."""
+LARGE, AT_MOST = ("resnet50", "efficientnet_b0"), "[40,10,10]"
+"""Large models, and clips of each split for them: few to judge, and of every class one to learn from."""
 
 FILES = ("config.yaml", "job.json", "predictions.parquet", "metrics.json", "report.html", "DONE")
 
@@ -36,10 +36,10 @@ def combinations() -> list[tuple[str, str, str, str]]:
     """Return the fewest trainings with every dataset and YAML: the groups side by side, the shorter ones repeated."""
     count = max(len(PROTOCOLS), *map(len, SHIPPED.values()))
     columns = [list(islice(cycle(SHIPPED[group]), count)) for group in ("data", "model", "recipe")]
-    # A drawn cohort has no splits of its own, so it takes the protocols that make them.
+    # People without published splits take the protocols that make them.
     own = [name for name in PROTOCOLS if name != "official"]
     protocols = [
-        own[number % len(own)] if data in ("synthetic", "cohort") and protocol == "official" else protocol
+        own[number % len(own)] if data in ("synthetic", "cohort", "ckplus") and protocol == "official" else protocol
         for number, (data, protocol) in enumerate(zip(columns[0], cycle(PROTOCOLS), strict=False))
     ]
     return list(zip(*columns, protocols, strict=True))
@@ -65,12 +65,12 @@ def test_it_trains_and_its_metrics_can_be_recomputed(
         "kfold": ["protocol.folds=3", "protocol.only=[01]"],
         "loso": [f"protocol.only=[{first(stores[data])}]"],
     }
-    short = (*SHORT[:-1], "explain.clips=0") if model in AT_MOST else SHORT
+    short = (*SHORT[:-1], "explain.clips=0") if model in LARGE else SHORT
     arguments = [
         *("train", f"data={data}", f"model={model}", f"recipe={recipe}", f"protocol={protocol}", *short),
         *(f"data.store=[{','.join(map(str, stores[data]))}]", f"runs.root={tmp_path}", "name=study/run"),
         *of_protocol.get(protocol, []),
-        *([f"protocol.at_most={AT_MOST[model]}"] if model in AT_MOST else []),
+        *([f"protocol.at_most={AT_MOST}"] if model in LARGE else []),
     ]
     assert main(arguments) == DONE
     run = RunDir.open(tmp_path / "study" / "run")

@@ -206,10 +206,22 @@ def test_an_unknown_dataset_lists_the_known_and_its_keys_are_no_problems() -> No
 
 def test_missing_choice_and_required_keys() -> None:
     text = message(PrepareConfig)
-    assert "data: nothing chosen; say data=NAME, NAME one of affectnet, cohort, fer2013" in text
+    assert "data: nothing chosen; say data=NAME, NAME one of affectnet, affwild2, ckplus, cohort, fer2013" in text
     assert "out is required (folder of the store to make): say out=..." in text
     assert "data.source" in text
     assert "made by fer-id synth" in message(PrepareConfig, "data=synthetic", "out=x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["data=ckplus"], "kfold"),  # whose authors publish no split
+        (["data=ckplus", "protocol=loso"], "loso"),
+        (["data=affwild2"], "official"),
+    ],
+)
+def test_a_dataset_may_have_a_protocol_of_its_own(arguments: list[str], expected: str) -> None:
+    assert load(TrainConfig, [*arguments, "data.store=x"]).protocol.name == expected
 
 
 def test_combinations() -> None:
