@@ -53,7 +53,7 @@ class Clip:
 
     @property
     def is_marked(self) -> bool:
-        """Whether a person has marked the subject's face in this video."""
+        """True where a person has marked the subject's face in this video."""
         return False
 
 

@@ -37,7 +37,7 @@ class Stretch(Clip):
 
     @property
     def is_marked(self) -> bool:
-        """Whether ``marks`` has any."""
+        """True where ``marks`` has any."""
         return bool(self.marks)
 
 
@@ -55,7 +55,7 @@ class VideoJob(Job):
 
     @property
     def hdr(self) -> bool:
-        """Whether the file says HDR."""
+        """True where the file says HDR."""
         return video_facts(self.path).hdr
 
     def second(self, clip: int, frame: int) -> float:

@@ -37,6 +37,11 @@ class Cost:
         """Minutes of two cores at :data:`RATE`."""
         return self.multiply_adds / RATE / 60
 
+    @property
+    def amounts(self) -> tuple[float, float]:
+        """Multiply-adds and minutes."""
+        return self.multiply_adds, self.minutes
+
 
 @dataclass(frozen=True)
 class Passes:

@@ -115,7 +115,9 @@ def plan(
     costs = [*spent, *parts.values()]
     for line in budget.table(costs, plans):
         say(line)
-    return plans, costs
+    listed = int((stills.clips["split"] == "train").sum())  # before repeats and judged stills are left out
+    learned = {name: part.stills and part.stills * listed // number for name, part in plans.items()}
+    return {name: replace(part, stills=learned[name]) for name, part in plans.items()}, costs
 
 
 def _on_clips(

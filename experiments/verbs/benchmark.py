@@ -24,7 +24,7 @@ def benchmark(config: BenchmarkConfig) -> str:
     """Make what is missing (encoders, features, readers, fine-tunings), plan, judge; return the result as text."""
     from experiments.benchmarking import parts
     from experiments.verbs.train import train
-    from fer_id.readers.results import Encoder, FineTuned, judge, plan_contrasts
+    from fer_id.readers.results import BenchmarkResults, Encoder, FineTuned, judge, plan_contrasts
     from fer_id.readers.study import require_clips
     from fer_id.reporting.benchmark.page import write_benchmark
     from fer_id.runs.run_dir import RunDir
@@ -60,19 +60,16 @@ def benchmark(config: BenchmarkConfig) -> str:
         frozen = head if head in config.readers else None
         tuned[head] = FineTuned.of(RunDir.open(path), studies[config.reference], frozen, config.seeds)
     encoders = [Encoder.of(run, studies[name], config.readers, config.seeds) for name, run in runs.items()]
-    results = judge(contrasts, studies, config.seeds, config.relevant)
-    rule = parts.rule(config, runs[config.reference])
-    return write_benchmark(
-        encoders,
-        contrasts,
-        results,
-        planned,
-        tuned,
-        Path(config.out),
+    results = BenchmarkResults(
+        encoders=encoders,
         reference=config.reference,
-        rule=rule,
-        costs={cost.what: (cost.multiply_adds, cost.minutes) for cost in costs},
+        contrasts=contrasts,
+        verdicts=judge(contrasts, studies, config.seeds, config.relevant),
+        plan=planned,
+        tuned=tuned,
         labels=clips[config.reference].labels.names,
         provenance=clips[config.reference].provenance,
         relevant=config.relevant,
     )
+    rule = parts.rule(config, runs[config.reference])
+    return write_benchmark(results, Path(config.out), rule, {each.what: each.amounts for each in costs})

@@ -66,7 +66,7 @@ class ReaderContrast:
 
     @property
     def question(self) -> str:
-        """What the contrast asks, in a sentence."""
+        """Question that the contrast answers, a sentence."""
         (encoder, reader), (other, against) = self.first, self.second
         if encoder == other and (reader, against) in QUESTIONS:
             return QUESTIONS[reader, against]

@@ -30,7 +30,7 @@ from fer_id.types import ClipBatch
 
 
 class Origin(Part):
-    """What cached features were computed from: ``record.json``."""
+    """Origin of cached features, weights and clips: ``record.json``."""
 
     weights: Text
     """SHA-256 of the encoder's checkpoint."""

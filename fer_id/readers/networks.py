@@ -18,7 +18,7 @@ HIDDEN, BATCH, RATE, DECAY, DROPOUT = 64, 128, 3e-3, 1e-2, 0.2
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a reader is fitted on: features of training and inner-validation clips, on principal components.
+    """Features of training and inner-validation clips, on principal components, that a reader is fitted on.
 
     ``apex`` (N,) is the frame of each training clip in which its expression is strongest. Only training clips have
     it: no reader sees the true intensity of a clip that it judges.

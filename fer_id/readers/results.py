@@ -38,8 +38,8 @@ RESULTS = "benchmark.json"
 
 @dataclass(frozen=True)
 class Convergence:
-    """How far the training of an encoder on stills went: passes, pictures in all, accuracy and macro recall on test
-    stills, and by what share the training loss fell over the last fifth of the passes (None: too few passes)."""
+    """Convergence of an encoder on stills: passes, pictures in all, accuracy and macro recall on test stills, and the
+    share by which the training loss fell over the last fifth of the passes (None: too few passes)."""
 
     passes: int
     pictures: int
@@ -136,6 +136,21 @@ class Plan:
     def tests(self) -> int:
         """Number of contrasts that are corrected together."""
         return len(self.errors)
+
+
+@dataclass(frozen=True)
+class BenchmarkResults:
+    """Results of a benchmark: encoders with their readers, contrasts with their verdicts and plan, fine-tunings."""
+
+    encoders: Sequence[Encoder]
+    reference: str  # name of the encoder that was fine-tuned
+    contrasts: Sequence[ReaderContrast]
+    verdicts: Mapping[str, Verdict]  # by name of the contrast
+    plan: Plan  # what was known of their power beforehand
+    tuned: Mapping[str, FineTuned]  # by head
+    labels: Sequence[str]
+    provenance: str
+    relevant: float  # difference in macro recall that matters
 
 
 def plan_contrasts(

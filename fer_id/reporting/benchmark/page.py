@@ -6,6 +6,7 @@ Every difference between two readers that the page calls one is a contrast fixed
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from fer_id.csv_text import table_csv
 from fer_id.evaluation.contrasts import SHOWN, SMALLER, RecallEstimate, Verdict
 from fer_id.files import atomic_write_text
 from fer_id.readers.config import READERS, ReaderContrast
-from fer_id.readers.results import Encoder, FineTuned, Plan, write_results
+from fer_id.readers.results import BenchmarkResults, Encoder, write_results
 from fer_id.reporting.benchmark import paper
 from fer_id.reporting.benchmark.figures import contrast_figure, recall_figure
 from fer_id.reporting.page import write_page
@@ -24,48 +25,25 @@ from fer_id.reporting.words import difference_words, p_words, points
 
 
 def write_benchmark(
-    encoders: Sequence[Encoder],
-    contrasts: Sequence[ReaderContrast],
-    results: Mapping[str, Verdict],
-    plan: Plan,
-    tuned: Mapping[str, FineTuned],
-    out: Path,
-    *,
-    reference: str,
-    rule: Sequence[str],
-    costs: Mapping[str, tuple[float, float]],
-    labels: Sequence[str],
-    provenance: str,
-    relevant: float,
+    results: BenchmarkResults, out: Path, rule: Sequence[str], costs: Mapping[str, tuple[float, float]]
 ) -> str:
     """Write the page and the tables into ``out``; return the verdicts as text, and the path of the page.
 
-    ``results`` are the judged contrasts by name, ``plan`` what was known of their power beforehand, ``tuned`` the
-    reference's encoder trained end to end by head, ``rule`` sentences on the conditions, ``costs`` the
-    multiply-adds and minutes of each part, ``labels`` the classes, ``relevant`` the difference in macro recall that
-    matters.
+    ``rule`` has sentences on the conditions, ``costs`` the multiply-adds and minutes of each part.
     """
     out.mkdir(parents=True, exist_ok=True)
+    encoders, judged = results.encoders, results.verdicts
     atomic_write_text(out / "readers.csv", table_csv(readers_table(encoders)))
-    atomic_write_text(out / "contrasts.csv", table_csv(contrasts_table(contrasts, results, plan)))
-    sentences = {
-        contrast.name: verdict_sentence(contrast, results[contrast.name], len(results)) for contrast in contrasts
-    }
+    atomic_write_text(out / "contrasts.csv", table_csv(contrasts_table(results)))
+    sentences = {each.name: verdict_sentence(each, judged[each.name], len(judged)) for each in results.contrasts}
     best = max((encoder.convergence.accuracy or 0.0 for encoder in encoders), default=0.0)
     index = write_page(
         out / "index.html",
         "benchmark.html.j2",
-        encoders=encoders,
-        reference=next(encoder for encoder in encoders if encoder.name == reference),
-        contrasts=contrasts,
-        results=results,
-        plan=plan,
-        tuned=tuned,
+        **{field.name: getattr(results, field.name) for field in fields(results)},
+        own=next(encoder for encoder in encoders if encoder.name == results.reference),
         rule=rule,
         costs=costs,
-        labels=labels,
-        provenance=provenance,
-        relevant=relevant,
         sentences=sentences,
         unfinished={encoder.name: encoder.convergence.why_unfinished(best) for encoder in encoders},
         readers={name: READERS[name] for name in encoders[0].recalls},
@@ -75,12 +53,12 @@ def write_benchmark(
         difference_words=difference_words,
         pictures=embedded(
             {
-                "recall": recall_figure(encoders, provenance),
-                "contrasts": contrast_figure(results, relevant, provenance) if results else None,
+                "recall": recall_figure(encoders, results.provenance),
+                "contrasts": contrast_figure(judged, results.relevant, results.provenance) if judged else None,
             }
         ),
     )
-    write_results(results, out)
+    write_results(judged, out)
     return "\n".join([*(f"{name}: {sentence}" for name, sentence in sentences.items()), str(index)])
 
 
@@ -111,11 +89,11 @@ def readers_table(encoders: Sequence[Encoder]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def contrasts_table(contrasts: Sequence[ReaderContrast], results: Mapping[str, Verdict], plan: Plan) -> pd.DataFrame:
+def contrasts_table(results: BenchmarkResults) -> pd.DataFrame:
     """Return a row per contrast: difference, interval, p, verdict, and what is detectable, as planned and as found."""
-    rows = []
-    for contrast in contrasts:
-        verdict, tests = results[contrast.name], len(results)
+    rows, plan, tests = [], results.plan, len(results.verdicts)
+    for contrast in results.contrasts:
+        verdict = results.verdicts[contrast.name]
         row: dict[str, object] = {"contrast": contrast.name, "question": contrast.question}
         row |= {"first": "/".join(contrast.first), "second": "/".join(contrast.second)} | _extent(verdict.estimate)
         row |= {"p": verdict.estimate.p, "p_holm": verdict.p_holm, "verdict": verdict.answer, "bound": verdict.bound}
