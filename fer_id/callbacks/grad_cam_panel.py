@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from fer_id.callbacks.step_outputs import evaluated, every_logger, label_space, private_loggers
+from fer_id.callbacks.weight_average import averaged_weights
 from fer_id.errors import ConfigError
 from fer_id.evaluation.groups.suppression import FEWEST_SUBJECTS
 from fer_id.explain.attribution import GRAD_CAM
@@ -86,7 +87,8 @@ class GradCamPanel(pl.Callback):
         last = trainer.should_stop or epoch == trainer.max_epochs
         if self._silent or not self.chosen or not (last or epoch % self.every == 0):
             return
-        explained, confidences = self._explain(trainer, pl_module)
+        with averaged_weights(trainer, pl_module):
+            explained, confidences = self._explain(trainer, pl_module)
         rows = explained.rows.assign(leakage=off_face_attribution(explained.rows))
         numbers = {f"val/attribution/{name.replace(' ', '_')}": rows[f"{SHARE}{name}"].mean() for name in REGIONS}
         numbers["val/attribution/off_face"] = rows["leakage"].mean()

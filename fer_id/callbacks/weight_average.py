@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
@@ -34,3 +37,17 @@ class WeightAverage(WeightAveraging):
             average(averages, weights, updates)
 
         super().__init__(device=device, multi_avg_fn=update)
+
+
+@contextmanager
+def averaged_weights(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[None]:
+    """Use the average within this context, as validation does, where the training keeps one."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning leaves it out of the stubs
+    averages = [callback for callback in callbacks if isinstance(callback, WeightAverage)]
+    for average in averages:
+        average._swap_models(pl_module)
+    try:
+        yield
+    finally:
+        for average in averages:
+            average._swap_models(pl_module)

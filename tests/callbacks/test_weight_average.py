@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fer_id.callbacks import WeightAverage
-from fer_id.callbacks.weight_average import decay_after
+from fer_id.callbacks.weight_average import averaged_weights, decay_after
 from tests.callbacks.test_record import PowerCut, train
 
 DECAY = 0.8
@@ -18,16 +18,21 @@ pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists a
 
 
 class Steps(pl.Callback):
-    """Weights, running statistics among them, after each step, and those that each validation uses."""
+    """Weights, running statistics among them, after each step, those that each validation uses, and those that are
+    explained after it."""
 
     def __init__(self) -> None:
-        self.after, self.validated = list[dict[str, Tensor]](), list[dict[str, Tensor]]()
+        self.after, self.validated, self.explained = (list[dict[str, Tensor]]() for _ in range(3))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self.after.append(floats(pl_module))
 
     def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self.validated.append(floats(pl_module))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        with averaged_weights(trainer, pl_module):
+            self.explained.append(floats(pl_module))
 
 
 class Averaged(WeightAverage):
@@ -67,6 +72,7 @@ def test_validation_and_the_end_have_the_average_and_steps_do_not(tmp_path: Path
             at_the_end.append(average)
     for validated, expected in zip(averaged.steps.validated, at_the_end, strict=True):
         torch.testing.assert_close(validated, expected)
+    torch.testing.assert_close(averaged.steps.explained, at_the_end)
     torch.testing.assert_close(floats(task), average)
     assert any("running_var" in name and not torch.equal(value, steps[-1][name]) for name, value in average.items())
     saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
