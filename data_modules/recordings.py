@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from data_modules.base import FerDataModule
 from data_modules.reader_checks import group_faults, read_records, require_facts, subject_faults
@@ -43,6 +43,13 @@ class Recording(NamedTuple):
     groups: Mapping[str, str | None] = {}
 
 
+class Recorded(NamedTuple):
+    """Recordings of a dataset, and the card of its store, without audit."""
+
+    recordings: list[Recording]
+    card: StoreCard
+
+
 class VideoDataModule(FerDataModule):
     """Data module of a dataset of people on video, with subject ids and without consent records.
 
@@ -56,6 +63,13 @@ class VideoDataModule(FerDataModule):
     group_columns: ClassVar[tuple[str, ...]] = ()  # names of the columns of :attr:`Recording.groups`
 
     @classmethod
+    def recorded(cls, config: Any, left_out: Counter[str]) -> Recorded:
+        """Return checked recordings and card; overridden where classes or groups depend on the settings."""
+        source = require_facts(cls, config.source)
+        records = read_records(cls, Recording, source, left_out, partial(_faults, groups=cls.group_columns))
+        return Recorded(list(records), config.card("real", cls.label_space, cls.dataset, list(cls.group_columns)))
+
+    @classmethod
     def prepare(cls, config: VideoConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
         """Follow the faces of all recordings and write the store, whole or not at all.
 
@@ -63,11 +77,11 @@ class VideoDataModule(FerDataModule):
             ConfigError: missing facts, or no model of MediaPipe.
             DataError: bad input, all faults together; no face in any video.
         """
-        source, left_out = require_facts(cls, config.source), Counter[str]()
-        recordings = list(read_records(cls, Recording, source, left_out, partial(_faults, groups=cls.group_columns)))
+        left_out = Counter[str]()
+        recordings, card = cls.recorded(config, left_out)
+        source = Path(str(config.source))
         if not recordings:
             raise DataError(f"{cls.dataset}: no recording to prepare in {source}; expected {cls.layout or 'some'}")
-        card = config.card("real", cls.label_space, cls.dataset, list(cls.group_columns))
         rows = {
             clip_id: {"subject_id": subject, "label": label, "split": cls.splits.get(split or ""), **groups}
             for clip_id, subject, label, _, _, _, split, groups in recordings

@@ -27,6 +27,7 @@ DATASETS = {
     "affectnet": "data_modules.affectnet:AffectNetDataModule",
     "rafdb": "data_modules.rafdb:RAFDBDataModule",
     "folder": "data_modules.folders:FolderDataModule",
+    "video_folder": "data_modules.video_folders:VideoFolderDataModule",
     "cohort": "data_modules.cohort.reader:CohortDataModule",
     "synthetic": "data_modules.simulated:SyntheticDataModule",
     "simulated": "data_modules.simulated:SimulatedDataModule",

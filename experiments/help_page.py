@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
-from experiments.settings.loading import group_names, plain, sections, template
+from experiments.settings.loading import dataset_of, group_names, plain, sections, template
 from experiments.verbs.table import Verb
 from fer_id.settings import limits_text, type_text
 
@@ -59,6 +59,8 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
     """Return the page of ``fer-id VERB --help``: example, selectors, and each key with type, default, limits and help;
     with ``data=NAME`` among the ``arguments``, that dataset's keys."""
     chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    if "data" in chosen:
+        chosen["data"] = dataset_of(chosen["data"])
     config = template(schema, chosen)
     takes = "".join(f" {word.upper().rstrip('S')}{'...' if word.endswith('s') else ''}" for word in verb.paths.split())
     lines = [f"fer-id {name}{takes} [key=value...]: {verb.does}", "", f"  {verb.example}", ""]

@@ -45,6 +45,8 @@ class Parameters(BaseModel):
     min_eye_distance: Number | None = None
     key_id: Text | None = None
     from_fingerprint: Text | None = None
+    title: Text | None = None
+    licence: Text | None = None
 
 
 class Coverage(Part):
