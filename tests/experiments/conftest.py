@@ -1,8 +1,10 @@
 """Fixtures: every shipped dataset as a tiny store, converted by the command line from its published layout."""
 
 import csv
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,10 @@ class Stores(dict[str, list[Path]]):
             model = f"data.face_landmarker={self._fixture('landmark_model')}"
             _prepare(name, out, f"data.source={self._fixture('drawn_site')}", model, "data.workers=1")
             return [out]
+        if name in ("liris_cse", "video_folder"):
+            site, model = self._fixture("drawn_site"), f"data.face_landmarker={self._fixture('landmark_model')}"
+            layout = partial(named_videos, site=site, model=model)
+            return [once("liris_cse", partial(_publish, "liris_cse", layout)) / "store"]
         return [
             once(f"{name}-{layout.__name__}", partial(_publish, name, layout)) / "store" for layout in LAYOUTS[name]
         ]
@@ -201,12 +207,35 @@ def raf_db(folder: Path) -> list[str]:
     return [f"data.source={folder}", "data.landmarks=none"]
 
 
+def databrary(folder: Path) -> list[str]:
+    """Write CAFE's photographs as Databrary's download names them: of four children, by session, with a table."""
+    words = ("angryopen", "disgustwithtongue", "fearful", "happyopen", "sad", "surprise", "neutralopen")
+    sessions, children = folder / "databrary30" / "sessions", ("F-AA-01", "M-EA-02", "F-LA-03", "M-AS-04")
+    for asset, (child, word) in enumerate(product(children, words)):
+        path = sessions / f"628{asset % 3}" / f"{9900 + asset}-{word}_{child}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(asset, 90)).save(path)
+    (folder / "people.csv").write_text("subject_id,age_group\n" + "".join(f"{child},4\n" for child in children))
+    return [f"data.source={folder / 'databrary30'}", f"data.people={folder / 'people.csv'}", "data.landmarks=none"]
+
+
+def named_videos(folder: Path, site: Path, model: str) -> list[str]:
+    """Write the videos of a drawn site as clips of three children with ids in their names."""
+    rows = list(csv.DictReader((site / "clips.csv").read_text().splitlines()))
+    videos = {row["subject_id"]: row["video"] for row in rows}
+    for number, video in enumerate(videos.values(), start=1):
+        for label in ("happy", "sad"):
+            shutil.copy(site / video, folder / f"S{number}_{label}_1{Path(video).suffix}")
+    return [f"data.source={folder}", model, "data.workers=1"]
+
+
 LAYOUTS: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
     "fer2013": (fer2013_csv,),
     "ferplus": (ferplus_csv,),
     "affectnet": (affectnet_original, affectnet_2021),
     "rafdb": (raf_db,),
     "folder": (class_folders,),
+    "cafe": (databrary,),
 }
 """Dataset -> functions that write it in a published layout and return the settings of ``prepare``."""
 
