@@ -41,7 +41,7 @@ SELECTOR, REST = "selector", "rest"
 MOST_BYTES = 200
 """Bytes of a word of a name in UTF-8; disks take 255."""
 
-RESERVED = ("folds", "crossfit", "checkpoints", "figures", "wandb")
+RESERVED = ("folds", "crossfit", "on", "checkpoints", "figures", "wandb")
 """Folders in a run, which are no valid names of runs or studies; a trial of a sweep is ``study/folds/FOLD/TRIAL``."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from fer_id.evaluation.predictions import Judged, judge
 from fer_id.labels import LabelSpace
 from fer_id.objectives import MONITOR, OBJECTIVES, lower_is_better
 from fer_id.reporting import words
+from fer_id.reporting.comparison.elsewhere import Result, results_elsewhere
 from fer_id.reporting.figures import curves_by_epoch
 from fer_id.reporting.jobs import read_metrics
 from fer_id.runs.configs import FREE_KEYS, leaves
@@ -129,6 +130,7 @@ class Compared:
         paired: comparison with the reference; None for the reference, and where the two cannot be paired.
         unpaired: reason why they cannot be paired.
         p_holm: ``paired.p`` corrected for the number of runs tested.
+        elsewhere: results of its model on other stores.
     """
 
     name: str
@@ -143,6 +145,7 @@ class Compared:
     paired: Comparison | None = None
     unpaired: str | None = None
     p_holm: float | None = None
+    elsewhere: list[Result] = field(default_factory=list)
 
     @property
     def provenance(self) -> str:
@@ -215,6 +218,7 @@ def _compared(entry: Entry) -> Compared:
         curves={column: pd.concat(curves, axis=1).mean(axis=1) for column, curves in folds.items()},
         reached={column: _reached(curves, column) for column, curves in folds.items()},
         folds=len(entry.records),
+        elsewhere=results_elsewhere(entry.run),
     )
 
 
