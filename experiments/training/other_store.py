@@ -75,7 +75,9 @@ def evaluate_on(
 def _opened(trained: TrainedModel, store: str | Path) -> FerDataModule:
     """Return the data module of the store in the classes of the model, not divided into folds."""
     config = replace(trained.config.data, store=[str(store)], label_space=trained.labels.name)
-    return FerDataModule(config, ProtocolConfig(), batch_size=trained.config.batch_size, seed=trained.config.seed)
+    data = FerDataModule(config, ProtocolConfig(), batch_size=trained.config.batch_size, seed=trained.config.seed)
+    data.config.name = data.stores[0].card.source
+    return data
 
 
 def _require_fit(trained: TrainedModel, data: FerDataModule, other_geometry: bool) -> list[str]:
@@ -84,7 +86,8 @@ def _require_fit(trained: TrainedModel, data: FerDataModule, other_geometry: boo
     known = {str(trained.run.path): mappings_of(job.store.mesh_mappings, drawn=job.drawn), **data.mesh_mappings}
     require_one_mapping(known, landmarks=trained.config.model.landmarks > 0)
     hint = "; or say other_geometry=true: the scores then hold for faces cropped otherwise"
-    return require_geometry(trained.run, data, hint, allowed=other_geometry)
+    notes = require_geometry(trained.run, data, hint, allowed=other_geometry)
+    return [*notes, "a picture cropped otherwise is not recognised as one that was learned from"] if notes else []
 
 
 def _require_same_place(run: RunDir, data: FerDataModule) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,11 +19,10 @@ from fer_id.evaluation.predictions import Judged, judge
 from fer_id.labels import LabelSpace
 from fer_id.objectives import MONITOR, OBJECTIVES, lower_is_better
 from fer_id.reporting import words
-from fer_id.reporting.comparison.elsewhere import Result, results_elsewhere
 from fer_id.reporting.figures import curves_by_epoch
 from fer_id.reporting.jobs import read_metrics
 from fer_id.runs.configs import FREE_KEYS, leaves
-from fer_id.runs.job import Job
+from fer_id.runs.job import Job, Store
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 
@@ -112,6 +112,14 @@ def short_names(paths: Sequence[Path]) -> dict[Path, str]:
     common = os.path.commonpath(paths)
     named = {path: path.relative_to(common).as_posix() for path in paths}
     return {path: path.name if name == "." else name for path, name in named.items()}
+
+
+class Result(NamedTuple):
+    """Result of a run on another store."""
+
+    path: Path
+    metrics: Metrics
+    store: Store
 
 
 @dataclass
@@ -218,8 +226,17 @@ def _compared(entry: Entry) -> Compared:
         curves={column: pd.concat(curves, axis=1).mean(axis=1) for column, curves in folds.items()},
         reached={column: _reached(curves, column) for column, curves in folds.items()},
         folds=len(entry.records),
-        elsewhere=results_elsewhere(entry.run),
+        elsewhere=_elsewhere(entry.run),
     )
+
+
+def _elsewhere(run: RunDir) -> list[Result]:
+    """Return the results of a run on other stores, by name, without those that have no metrics (after a withdrawal)."""
+    found = []
+    for other in run.elsewhere:
+        with suppress(RunError):
+            found.append(Result(other.path, read_metrics(RunDir.open(other.path)), other.job().store))
+    return found
 
 
 def _reached(folds: Sequence[pd.Series], column: str) -> float:

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from fer_id.errors import RunError
-from fer_id.reporting.jobs import read_metrics
+from fer_id.reporting.comparison.compared_run import Compared, Result
 from fer_id.reporting.words import counted, percent, within
-from fer_id.runs.job import Store
 from fer_id.runs.metrics import Metrics
-from fer_id.runs.run_dir import RunDir
-
-if TYPE_CHECKING:
-    from fer_id.reporting.comparison.compared_run import Compared
-
-
-class Result(NamedTuple):
-    """Result of a run on another store."""
-
-    path: Path
-    metrics: Metrics
-    store: Store
 
 
 class Cell(NamedTuple):
@@ -40,15 +25,6 @@ class Table(NamedTuple):
 
     columns: list[tuple[str, str]]
     rows: list[tuple[str, list[Cell]]]
-
-
-def results_elsewhere(run: RunDir) -> list[Result]:
-    """Return the results of a run on other stores, by name, without those that have no metrics (after a withdrawal)."""
-    found = []
-    for other in run.elsewhere:
-        with suppress(RunError):
-            found.append(Result(other.path, read_metrics(RunDir.open(other.path)), other.job().store))
-    return found
 
 
 def columns_of(compared: Sequence[Compared]) -> dict[str, str]:

@@ -45,6 +45,7 @@ def test_it_is_judged_in_the_classes_of_the_model_and_keeps_a_record(
     assert metrics.labels == list(trained.labels.names)
     assert (metrics.n_clips, metrics.n_subjects) == (3 * 2 * 5, 3)
     assert job.dropped == {"label disgust not in target5": 6, "label surprise not in target5": 6}
+    assert job.dataset == "tiny"
     assert job.subjects["test"] == ["s00", "s01", "s02"]
     assert "left out: label disgust not in target5 (6)" in capsys.readouterr().err
     mine = trained.run.predictions().query("split == 'validation'")
