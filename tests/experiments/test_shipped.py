@@ -100,6 +100,23 @@ def test_children_s_sets_keep_subjects_and_groups(stores: dict[str, list[Path]])
     assert (cafe.card.source, liris.card.source) == ("cafe", "liris_cse")
 
 
+def test_a_run_of_one_children_s_set_is_judged_on_the_other(
+    stores: dict[str, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cafe,), (liris,) = stores["cafe"], stores["liris_cse"]
+    run = tmp_path / "study" / "run"
+    chosen = ("data=cafe", "model=shallow_cnn", "recipe=demo", "protocol=holdout", f"data.store={cafe}")
+    assert main(["train", *chosen, *SHORT, "explain.clips=0", f"runs.root={tmp_path}", "name=study/run"]) == DONE
+    assert main(["evaluate", str(run), "groups=[gender]"]) == DONE
+    assert main(["evaluate", str(run), f"on={liris}", "other_geometry=true"]) == DONE
+    assert main(["report", str(run)]) == DONE
+    assert main(["card", str(run)]) == DONE
+    judged = RunDir.open(run / "on" / liris.name)
+    check_metrics(judged)
+    assert (RunDir.open(run).job().dataset, judged.job().dataset) == ("cafe", "liris_cse")
+    assert "authorised Databrary investigators" in (run / "card.md").read_text()
+
+
 FEWER = {
     "synth": ("subjects=6", "clips_per_emotion=1", "frames=3"),
     "train": (*SHORT, "explain.clips=0", "trainer.validate_every=1"),

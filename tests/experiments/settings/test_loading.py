@@ -48,6 +48,7 @@ class Whole:
     bare: float = 0.5
     on: bool = False
     names: list[str] = field(default_factory=list)
+    named: dict[str, int] = field(default_factory=dict)
     size: tuple[int, int] = (1, 2)
     mode: Literal["a", "b"] = "a"
     must: str = setting("given", required=True, help="something")
@@ -373,6 +374,7 @@ WHOLE = st.builds(
     limit=st.none() | st.floats(1e-300, 1e300),
     on=st.booleans(),
     names=st.lists(TEXT, max_size=3),
+    named=st.dictionaries(TEXT, st.integers(), max_size=3),
     size=st.tuples(st.integers(), st.integers()),
     mode=st.sampled_from(["a", "b"]),
     must=TEXT.filter(bool),
@@ -415,6 +417,13 @@ def test_any_arguments_load_or_raise_config_errors(argv: list[str]) -> None:
     except ConfigError:
         return
     assert is_dataclass(config)
+
+
+def test_a_mapping_is_given_whole_or_value_by_value(tmp_path: Path) -> None:
+    assert load(Whole, ["named={a: 1, b.c: 2}"]).named == {"a": 1, "b.c": 2}
+    assert load(Whole, ["named.a=1", "named.b.c=2"]).named == {"a": 1, "b.c": 2}
+    assert "expected a mapping such as {a: b}" in message(Whole, "named=a")
+    assert "named" in message(Whole, "named.a=x")
 
 
 def test_a_section_that_changes_with_its_name() -> None:
