@@ -68,7 +68,7 @@ def require_geometry(run: RunDir, data: FerDataModule, hint: str, *, allowed: bo
         return []
     if not others:
         return []
-    differ = f"learned from crops of another geometry: {_described(theirs)}; these are {_described(others[0])}"
+    differ = f"learned from crops of another geometry: {_described(theirs)}; this store's are {_described(others[0])}"
     if not allowed:
         raise DataError(
             f"{run.path} {differ}. Prepare one of the two stores anew: data.colour=gray for a cohort, "
