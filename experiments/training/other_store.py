@@ -56,17 +56,17 @@ def evaluate_on(
     notes = _require_fit(trained, data, other_geometry)
     run, fingerprint = trained.run.on(data.stores[0].path.resolve().name), sha256(trained.run.checkpoint())
     _require_same_place(run, data)
-    run.path.mkdir(parents=True, exist_ok=True)
+    recorded, judged = run.job() if run.done and run.predicted else Job(), None
+    if (recorded.weights, recorded.store.fingerprint) != (fingerprint, data.fingerprint):
+        judged = judged_rows(trained.run, data, learned_data(trained.run))  # refuses before a folder is made
+        judged = judged._replace(notes=[*notes, *judged.notes])
+        for line in [*judged.notes, *([f"left out: {reasons_words(judged.dropped)}"] if judged.dropped else [])]:
+            say(f"{run.path}: {line}")
+    run.figures.mkdir(parents=True, exist_ok=True)
     with locked(run.path, RunError):
-        recorded = run.job() if run.done and run.predicted else Job()
-        if (recorded.weights, recorded.store.fingerprint) != (fingerprint, data.fingerprint):
+        if judged is not None:
             (run.path / "DONE").unlink(missing_ok=True)
-            judged = judged_rows(trained.run, data, learned_data(trained.run))
-            judged = judged._replace(notes=[*notes, *judged.notes])
-            for line in [*judged.notes, *([f"left out: {reasons_words(judged.dropped)}"] if judged.dropped else [])]:
-                say(f"{run.path}: {line}")
             _write(trained, data, run, judged, fingerprint)
-        run.figures.mkdir(exist_ok=True)
         evaluate_run(run, options)
         run.finish()
     return run
@@ -124,8 +124,9 @@ def _write(trained: TrainedModel, data: FerDataModule, run: RunDir, judged: Judg
     run.write_config(config)
     changes = {
         **environment(shlex.join(["fer-id", *sys.argv[1:]])),
-        **{key: described[key] for key in ("mode", "dataset", "store", "clips")},
-        "children": {**(before.children or {}), **described["children"], "train": 0, "validation": 0},
+        **{key: described[key] for key in ("mode", "dataset", "store")},
+        "clips": {**before.clips, "test": len(rows)},
+        "children": before.children and {**before.children, "test": described["children"]["test"]},
         "subjects": {**before.subjects, "test": described["subjects"]["test"]},
         "dropped": judged.dropped,
         "parents": [str(trained.run.path)],

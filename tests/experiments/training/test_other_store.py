@@ -45,7 +45,8 @@ def test_it_is_judged_in_the_classes_of_the_model_and_keeps_a_record(
     assert metrics.labels == list(trained.labels.names)
     assert (metrics.n_clips, metrics.n_subjects) == (3 * 2 * 5, 3)
     assert job.dropped == {"label disgust not in target5": 6, "label surprise not in target5": 6}
-    assert job.dataset == "tiny"
+    assert (job.dataset, job.clips["test"]) == ("tiny", 30)
+    assert job.clips["train"] == trained.run.job().clips["train"]
     assert job.subjects["test"] == ["s00", "s01", "s02"]
     assert "left out: label disgust not in target5 (6)" in capsys.readouterr().err
     mine = trained.run.predictions().query("split == 'validation'")
@@ -89,6 +90,7 @@ def test_another_store_of_the_same_name_is_refused(trained: TrainedModel, tiny_s
 def test_the_store_that_it_learned_from_is_refused(trained: TrainedModel, tmp_path: Path) -> None:
     with refused(LeakageError, "stands in its own report"):
         evaluate_on(trained, tmp_path / "learned")
+    assert not (trained.run.path / "on").exists()
 
 
 def test_another_geometry_has_to_be_named(trained: TrainedModel, tiny_store: Stores, capsys: Capture) -> None:
