@@ -19,6 +19,7 @@ MODULES = {
     "SimulatedDataModule": "data_modules.simulated",
     "Still": "data_modules.stills",
     "SyntheticDataModule": "data_modules.simulated",
+    "VideoFolderDataModule": "data_modules.video_folders",
     "VideoDataModule": "data_modules.recordings",
     "read_image": "data_modules.stills",
 }

@@ -1,4 +1,4 @@
-"""Images sorted as ``split/class/image``, such as FER2013 or RAF-DB re-packed as folders."""
+"""Folders of images: sorted as ``split/class/image``, such as FER2013 re-packed, or with ids in their names."""
 
 from __future__ import annotations
 
@@ -9,36 +9,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_modules.benchmark import Benchmark
+from data_modules.named_files import ALIASES, SPLITS, NamesConfig, read_names
+from data_modules.patterns import compile_pattern
 from data_modules.pictures import PictureDataModule, StillsConfig
 from data_modules.stills import Still
 from fer_id.errors import ConfigError, DataError, Problems, cut
 from fer_id.labels import SPACES, LabelSpace, get_space
 from fer_id.preprocessing.alignment import crop_geometry
-from fer_id.settings import setting
-
-SPLITS = {
-    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
-    **{"val": "validation", "valid": "validation", "validation": "validation"},
-}
-"""Folder names (lower case) and their splits."""
-
-ALIASES = {
-    **{"anger": "angry", "disgusted": "disgust", "fearful": "fear", "afraid": "fear"},
-    **{"happiness": "happy", "sadness": "sad", "surprised": "surprise"},
-}
-"""Other words for the class names of :mod:`fer_id.labels`."""
+from fer_id.settings import Clash, setting
+from fer_id.store.card import StoreCard
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 LAYOUT = "train/<class>/<image>, test/<class>/<image> and, if there is one, validation/<class>/<image>"
 
 
 @dataclass
-class FolderConfig(StillsConfig):
-    """Settings of an image folder."""
+class FolderConfig(NamesConfig, StillsConfig):
+    """Settings of an image folder; without ``pattern`` its images are sorted as split/class/image."""
 
     name: str = setting("folder", help="dataset, chosen by data=")
-    label_space: str | None = setting(None, help="label space of the class folders; empty: inferred from their names")
     colour: str = setting("rgb", choices=("rgb", "gray"), help="what the images are, for the card")
+
+    def clashes(self) -> Iterator[Clash]:
+        """Yield the clashes of the pattern, and of one that names nothing to divide the pictures by."""
+        yield from (found := list(super().clashes()))
+        if self.pattern and not found and not {"subject", "split"} & compile_pattern(self.pattern).groupindex.keys():
+            yield Clash(("pattern",), "has neither {subject} nor {split}, so nothing divides the pictures")
 
 
 class ImageFile(NamedTuple):
@@ -50,7 +46,10 @@ class ImageFile(NamedTuple):
 
 
 class FolderDataModule(PictureDataModule):
-    """Images sorted as ``split/class/image``, in the smallest label space that has the names of the class folders."""
+    """Images sorted as ``split/class/image``, or whose names hold label, subject, split and groups (``pattern``).
+
+    Without ``label_space`` the store has the smallest one with all classes.
+    """
 
     dataset = "folder"
     settings = FolderConfig
@@ -59,20 +58,42 @@ class FolderDataModule(PictureDataModule):
     @classmethod
     def benchmark(cls, config: FolderConfig) -> Benchmark:
         """Return the images of all folders; ConfigError without source, or for an unknown label space."""
+        if config.pattern:
+            return cls._named(config)
         if config.source is None:
             raise ConfigError("data.source is empty; say data.source=FOLDER with train/<class>/<image>")
         root = Path(config.source)
         files = list_images(root)
         space = get_space(config.label_space) if config.label_space else infer_space({file.label for file in files})
         check_classes(files, space, root)
+        return Benchmark(stills(files, "image"), cls._card(config, space, []), Counter())
+
+    @classmethod
+    def _named(cls, config: FolderConfig) -> Benchmark:
+        """Return the images whose names match ``config.pattern``, with the facts in their names."""
+        left_out = Counter[str]()
+        files, space, groups = read_names(config.source, config, SUFFIXES, left_out)
+        stills = (
+            Still(clip_id, split, label, path, subject_id=subject, groups=groups)
+            for path, clip_id, label, subject, split, groups in files
+        )
+        return Benchmark(stills, cls._card(config, space, groups), left_out)
+
+    @classmethod
+    def _card(cls, config: FolderConfig, space: LabelSpace, groups: list[str]) -> StoreCard:
         card = cls.card(config)
-        card.label_space, card.source = space.name, root.resolve().name
+        card.label_space, card.groups = space.name, groups
+        card.source = config.title or Path(str(config.source)).resolve().name
         card.geometry = crop_geometry(aligned=config.landmarks != "none", colour=config.colour)
-        return Benchmark(stills(files, "image"), card, Counter())
+        card.parameters |= config.facts
+        return card
 
     @classmethod
     def roles(cls, published: set[str]) -> dict[str, str]:
-        """Return split -> split; without a test split validation is the test, and one is split off training."""
+        """Return split -> split; without a test split validation is the test, and one is split off training. Without
+        any split (``all``) a protocol divides the subjects."""
+        if published == {"all"}:
+            return {}
         return {name: name for name in published} if "test" in published else {"train": "train", "validation": "test"}
 
 

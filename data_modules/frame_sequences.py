@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,11 +12,12 @@ from numpy.typing import NDArray
 
 from data_modules.face_jobs import Job
 from data_modules.frame_jobs import FrameClip, FrameJob, Numbered
-from data_modules.reader_checks import read_records
+from data_modules.reader_checks import read_records, require_facts
 from data_modules.recordings import VideoDataModule
 from data_modules.video_store import FacesConfig, Videos
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.settings import setting
+from fer_id.store.card import StoreCard
 
 
 class FrameSequence(NamedTuple):
@@ -87,8 +87,9 @@ class FrameSequenceDataModule(VideoDataModule):
     settings: ClassVar[type[FrameSequenceConfig]] = FrameSequenceConfig
 
     @classmethod
-    def videos(cls, config: Any, source: Path) -> Videos:
-        """Return the sequences of the raw data ``source`` with their clips; DataError for bad input, all faults."""
+    def videos(cls, config: Any) -> tuple[Videos, StoreCard]:
+        """Return the sequences with their clips, and the card without audit; DataError for bad input, all faults."""
+        source = require_facts(cls, config.source)
         left_out, jobs, rows = Counter[str](), list[Job](), dict[str, dict[str, object]]()
         sequences = list(read_records(cls, FrameSequence, source, left_out, cls.checked(_faults)))
         for sequence, split in zip(sequences, cls.divided(sequences, config), strict=True):
@@ -100,7 +101,7 @@ class FrameSequenceDataModule(VideoDataModule):
             }
             if clips:
                 jobs.append(_job(sequence, clips, config))
-        return Videos(jobs, rows, left_out)
+        return Videos(jobs, rows, left_out), cls.described(config)
 
     @classmethod
     def divided(cls, sequences: Sequence[FrameSequence], config: Any) -> list[str | None]:

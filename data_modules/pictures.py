@@ -108,7 +108,7 @@ class PictureDataModule(FerDataModule):
             DataError: bad input, all faults together; see :func:`data_modules.benchmark.write_benchmark`.
         """
         made = cls.benchmark(config)
-        made.card.notes += licence_notes(cls)
+        made.card.notes += licence_notes(cls, made.card)
         samples = to_samples(made.stills, config, made.left_out)
         return write_benchmark(samples, made, out, config, roles=cls.roles, counts=cls.counts, overwrite=overwrite)
 

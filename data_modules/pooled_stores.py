@@ -132,6 +132,12 @@ class PooledStores:
         return next(word for word in least_real if word in words)
 
     @property
+    def dataset_name(self) -> str:
+        """Name of the dataset: the titles that the cards give it, else that of its data module."""
+        titles = [store.card.settings.title for store in self.stores]
+        return " + ".join(dict.fromkeys(filter(None, titles))) if all(titles) else self.config.name
+
+    @property
     def has_children(self) -> bool:
         """True where any subject is a real person, also where another store is synthetic or simulated."""
         return bool(self._real_stores)
@@ -183,7 +189,7 @@ class PooledStores:
         return {
             "fold": folds[0].name if len(folds) == 1 else None,
             "mode": next((fold.mode for fold in folds if fold.mode != "inductive"), "inductive"),
-            "dataset": self.config.name,
+            "dataset": self.dataset_name,
             "store": self._described(),
             "subjects": {split: self.subjects(of) for split, of in rows.items()},
             "children": {split: self.n_children(of) for split, of in rows.items()},

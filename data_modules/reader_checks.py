@@ -15,6 +15,7 @@ from fer_id.inputs import is_file_name
 from fer_id.labels import SPACES, get_space
 from fer_id.progress import say
 from fer_id.reporting.audit import reasons_words
+from fer_id.store.card import StoreCard
 from fer_id.store.format import label_problems
 from fer_id.store.writer import SHARD_NAME
 
@@ -120,9 +121,9 @@ def _and_more(records: Sequence[str]) -> str:
     return f" (and so {len(records) - 1:,} more)" if len(records) > 1 else ""
 
 
-def licence_notes(dataset: type[FerDataModule]) -> list[str]:
+def licence_notes(dataset: type[FerDataModule], card: StoreCard) -> list[str]:
     """Return the note for the card of a dataset that states no licence, after printing it; else none."""
-    if dataset.licence != NO_LICENCE:
+    if dataset.licence != NO_LICENCE or card.settings.licence:
         return []
     say(f"{dataset.dataset}: {NO_LICENCE}; {dataset.__qualname__}.licence says it, for model cards")
     return [NO_LICENCE]

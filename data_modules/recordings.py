@@ -45,6 +45,13 @@ class Recording(NamedTuple):
     groups: Mapping[str, str | None] = {}
 
 
+class Recorded(NamedTuple):
+    """Recordings of a dataset, and the card of its store, without audit."""
+
+    recordings: list[Recording]
+    card: StoreCard
+
+
 class VideoDataModule(FerDataModule):
     """Data module of a dataset of people on video, with subject ids and without consent records.
 
@@ -66,14 +73,13 @@ class VideoDataModule(FerDataModule):
             ConfigError: missing facts, or no model of MediaPipe.
             DataError: bad input, all faults together; no face in any video.
         """
-        videos = cls.videos(config, require_facts(cls, config.source))
+        videos, card = cls.videos(config)
         if not videos.jobs:
             words = f"; left out: {reasons_words(videos.left_out)}" if videos.left_out else ""
             raise DataError(
                 f"{cls.dataset}: no recording to prepare in {config.source}; expected {cls.layout or 'some'}{words}"
             )
-        card: StoreCard = config.card("real", cls.label_space, cls.dataset, list(cls.group_columns))
-        card.notes += [*cls.notes, *licence_notes(cls)]
+        card.notes += [*cls.notes, *licence_notes(cls, card)]
         with written_videos(videos, card, out, config, overwrite=overwrite) as several:
             frames = several.frames
         if frames:
@@ -81,15 +87,28 @@ class VideoDataModule(FerDataModule):
         return card
 
     @classmethod
-    def videos(cls, config: Any, source: Path) -> Videos:
-        """Return the videos of the raw data ``source`` with their clips; DataError for bad input, all faults."""
+    def videos(cls, config: Any) -> tuple[Videos, StoreCard]:
+        """Return the videos with their clips, and the card without audit; DataError for bad input, all faults."""
         left_out = Counter[str]()
-        recordings = list(read_records(cls, Recording, source, left_out, cls.checked(_faults)))
+        recordings, card = cls.recorded(config, left_out)
         rows = {
             clip_id: {"subject_id": subject, "label": label, "split": cls.splits.get(split or ""), **groups}
             for clip_id, subject, label, _, _, _, split, groups in recordings
         }
-        return Videos(_jobs(recordings, source, config), rows, left_out)
+        return Videos(_jobs(recordings, Path(str(config.source)), config), rows, left_out), card
+
+    @classmethod
+    def recorded(cls, config: Any, left_out: Counter[str]) -> Recorded:
+        """Return checked recordings and card; overridden where classes or groups depend on the settings."""
+        source = require_facts(cls, config.source)
+        records = read_records(cls, Recording, source, left_out, cls.checked(_faults))
+        return Recorded(list(records), cls.described(config))
+
+    @classmethod
+    def described(cls, config: Any) -> StoreCard:
+        """Return the card of the store from the facts of the class, without audit."""
+        card: StoreCard = config.card("real", cls.label_space, cls.dataset, list(cls.group_columns))
+        return card
 
     @classmethod
     def checked(cls, faults: Callable[[Any], Iterator[str]]) -> Callable[[Any], Iterator[str]]:

@@ -31,6 +31,7 @@ DATASETS = {
     "ckplus": "data_modules.ckplus:CKPlusDataModule",
     "affwild2": "data_modules.affwild2:AffWild2DataModule",
     "folder": "data_modules.folders:FolderDataModule",
+    "video_folder": "data_modules.video_folders:VideoFolderDataModule",
     "cohort": "data_modules.cohort.reader:CohortDataModule",
     "synthetic": "data_modules.simulated:SyntheticDataModule",
     "simulated": "data_modules.simulated:SimulatedDataModule",

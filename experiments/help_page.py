@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
-from experiments.settings.loading import group_names, plain, sections, template
+from experiments.settings.loading import dataset_of, group_names, plain, sections, template
 from experiments.verbs.table import Verb
 from fer_id.settings import limits_text, type_text
 
@@ -59,6 +59,8 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
     """Return the page of ``fer-id VERB --help``: example, selectors, and each key with type, default, limits and help;
     with ``data=NAME`` among the ``arguments``, that dataset's keys."""
     chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    choice = chosen.get("data", "")
+    chosen |= {"data": dataset_of(choice)} if choice else {}
     config = template(schema, chosen)
     takes = "".join(f" {word.upper().rstrip('S')}{'...' if word.endswith('s') else ''}" for word in verb.paths.split())
     lines = [f"fer-id {name}{takes} [key=value...]: {verb.does}", "", f"  {verb.example}", ""]
@@ -69,6 +71,8 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
             more = "; data=NAME --help shows its settings" if field.name == "data" else ""
             names = ", ".join([*group_names(field.name), *(["timm:NAME"] if field.name == "model" else [])])
             lines += _paragraph(f"  {field.name}=NAME", f"one of {names}, or the path of your own .yaml{default}{more}")
+    if chosen.get("data", "") != choice:
+        lines += _paragraph(f"  data={choice}", "a file, whose values replace the defaults below")
     return "\n".join([*lines, *_lines_of_keys(config)])
 
 

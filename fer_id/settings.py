@@ -41,7 +41,7 @@ SELECTOR, REST = "selector", "rest"
 MOST_BYTES = 200
 """Bytes of a word of a name in UTF-8; disks take 255."""
 
-RESERVED = ("folds", "crossfit", "checkpoints", "figures", "wandb")
+RESERVED = ("folds", "crossfit", "on", "checkpoints", "figures", "wandb")
 """Folders in a run, which are no valid names of runs or studies; a trial of a sweep is ``study/folds/FOLD/TRIAL``."""
 
 
@@ -80,7 +80,7 @@ def setting(
     metadata |= {"help": help, "required": required}
     made: Any = (
         field(default_factory=partial(copy.deepcopy, default), metadata=metadata)
-        if isinstance(default, list)
+        if isinstance(default, list | dict)
         else field(default=default, metadata=metadata)
     )
     return made  # type: ignore[no-any-return]  # as dataclasses.field itself is typed
@@ -110,8 +110,9 @@ def converted(value: object, hint: Any, metadata: Mapping[str, object], *, stric
 
     Args:
         value: of the type, or text, or a list of text. ``null`` is None, and so is empty text where no text is due.
-            For a list, text in brackets is parsed, and other text is the only item: ``data.store=data/fer2013``.
-        hint: str, int, float, bool, Literal, a list or tuple of these, or one of all these ``| None``.
+            For a list, text in brackets is parsed, and other text is the only item: ``data.store=data/fer2013``; for a
+            dict, text in braces is.
+        hint: str, int, float, bool, Literal, a list, tuple or dict of these, or one of all these ``| None``.
         strict: ``value`` is of the type already; text is not converted, nor bool to int.
     """
     from pydantic import ValidationError
@@ -148,7 +149,7 @@ def _annotated(hint: Any, metadata: Mapping[str, Any], strict: bool) -> Any:
     origin, made, check = get_origin(hint), hint, Field()
     if hint in (Ellipsis, type(None)):
         return hint
-    if origin in (list, tuple, UnionType):
+    if origin in (list, tuple, dict, UnionType):
         kinds = tuple(_annotated(kind, metadata, strict) for kind in get_args(hint))
         made = Union[kinds] if origin is UnionType else origin[kinds]  # noqa: UP007  # types known at run time only
     elif hint in (int, float):
@@ -167,16 +168,17 @@ def _allowed(metadata: Mapping[str, Any], text: str) -> str:
 
 
 def _meaning(hint: Any, empty: bool, raw: object) -> object:
-    """Return what a text stands for where ``hint`` is expected: None (``empty``: empty text too), a list, or itself."""
+    """Return what a text stands for where ``hint`` is expected: None (``empty``: empty text too), a list, a dict, or
+    itself."""
     if not isinstance(raw, str):
         return raw
     no_integer = hint is int and not re.fullmatch(r"[+-]?\d+", raw)  # pydantic takes 1.0 and 1_0 too
     if raw == "null" or (empty and raw == "") or no_integer:
         return None
-    if get_origin(hint) not in (list, tuple):
+    if get_origin(hint) not in (list, tuple, dict):
         return raw
-    if not raw.startswith("["):
-        return [raw]
+    if not raw.startswith("{" if get_origin(hint) is dict else "["):
+        return [raw]  # no dict: refused as one
     with suppress(ConfigError):
         return yaml.BaseLoader("").construct_object(compose(raw, "list", ConfigError, aliases=False), deep=True)
     return None
@@ -199,6 +201,8 @@ def expected(hint: Any) -> str:
         return " or ".join(map(expected, get_args(hint)))
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
+    if get_origin(hint) is dict:
+        return f"a mapping such as {{a: b}} ({type_text(hint)})"
     return f"a list such as [a, b] ({type_text(hint)})" if get_args(hint) else _WORDS.get(hint) or type_text(hint)
 
 

@@ -9,21 +9,18 @@ combinations. Checks that import torch or somebody's package (``costly_clashes()
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from keyword import iskeyword
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
+from typing import Any, NamedTuple, TypeVar, cast, get_origin, get_type_hints
 
-import yaml
-
-from data_modules.registry import DatasetImportError, known_datasets
+from data_modules.registry import DatasetImportError, known_datasets, source_config
 from experiments.settings.hints import RETIRED, unknown_key
+from experiments.settings.leaves import Leaf, Raw, file_leaves, gathered, once
 from fer_id.errors import ConfigError, Problems, cut
-from fer_id.inputs import MOST_YAML, read_text
 from fer_id.settings import converted
-from fer_id.yaml_text import compose
 
 T = TypeVar("T")
 
@@ -31,22 +28,8 @@ GROUPS = Path(__file__).parents[1] / "configs"
 COMMAND_LINE = "command line"
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)", re.DOTALL)
 
-Raw = str | list["Raw"] | dict[str, "Raw"]
-"""A value before its type is known: text, or containers of text."""
-
 Shorthand = Callable[[str, Mapping[str, Raw]], Mapping[str, str] | None]
 """(choice, values of the command line by key) -> settings by dotted key; None where the choice is no shorthand."""
-
-
-class Leaf(NamedTuple):
-    """Untyped value of one dotted key, with its origin, such as ``command line`` or ``recipe/paper.yaml, line 3``."""
-
-    key: str
-    value: Raw
-    origin: str
-
-    def __str__(self) -> str:
-        return f"{cut(self.key)}={cut(self.value)} ({self.origin})"
 
 
 class Setting(NamedTuple):
@@ -90,7 +73,8 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
         default = field.metadata.get("of_data", {}).get(values.get("data"), field.metadata["selector"])
         choice = typed.pop(field.name, Leaf(field.name, default, "default"))
         if choice.value:
-            leaves += _group_leaves(choice, field.metadata.get("shorthand"), values, problems)
+            chosen = _group_leaves(choice, field.metadata.get("shorthand"), values, problems)
+            leaves += chosen if field.metadata.get("variant") else _without_raw(chosen)
         elif f"{field.name}.name" not in values:
             names = ", ".join(group_names(field.name))
             problems.add(f"{field.name}: nothing chosen; say {field.name}=NAME, NAME one of {names}")
@@ -108,7 +92,7 @@ def read(schema: type[T], path: Path) -> T:
     raise ConfigError with all problems."""
     problems = Problems(str(path))
     hint = "Where nobody changed the file, another version of fer_id made it: judge that run with that version."
-    leaves = _file_leaves(path, path.name, problems)
+    leaves = file_leaves(path, path.name, problems)
     if not leaves:
         problems.raise_if_any(ConfigError, hint)
     return _resolve(schema, [leaf for leaf in leaves if leaf.key not in RETIRED], problems, hint)
@@ -159,8 +143,15 @@ def template(schema: Any, names: Mapping[str, str]) -> Any:
 
 
 def group_names(selector: str) -> list[str]:
-    """Return the names that a selector chooses from: group files, and for ``data`` the registered datasets."""
-    return known_datasets() if selector == "data" else sorted(path.stem for path in (GROUPS / selector).glob("*.yaml"))
+    """Return the names that a selector chooses from: group files, and for ``data`` the registered datasets too."""
+    files = {path.stem for path in (GROUPS / selector).glob("*.yaml")}
+    return sorted({*files, *known_datasets()} if selector == "data" else files)
+
+
+def dataset_of(choice: str) -> str:
+    """Return the dataset that a value of ``data=`` stands for, itself or named in its file; empty for none."""
+    leaves = [] if choice in known_datasets() else _group_leaves(Leaf("data", choice, ""), None, {}, Problems(""))
+    return next((str(leaf.value) for leaf in leaves if leaf.key == "data.name"), choice)
 
 
 def _arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[Leaf]:
@@ -183,7 +174,7 @@ def _arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[
     rest = free[len(firsts) :]
     leaves += [Leaf(key, value, COMMAND_LINE) for key, value in zip(firsts, free, strict=False)]
     leaves += [Leaf(last, rest[0] if len(rest) == 1 else rest, COMMAND_LINE)] if rest else []
-    return _once(leaves, problems)
+    return once(leaves, problems)
 
 
 def _with_rest(config: Any, typed: list[Leaf]) -> list[Leaf]:
@@ -196,33 +187,23 @@ def _with_rest(config: Any, typed: list[Leaf]) -> list[Leaf]:
     return [*(leaf for leaf in typed if leaf.key in known), Leaf(rest[0], others, COMMAND_LINE)]
 
 
-def _once(leaves: Iterable[Leaf], problems: Problems) -> Iterator[Leaf]:
-    """Yield the first leaf of each key; another is a problem, since one of the two values would be lost."""
-    seen: dict[str, Leaf] = {}
-    for leaf in leaves:
-        if seen.setdefault(leaf.key, leaf) is leaf:
-            yield leaf
-        else:
-            problems.add(f"{leaf}: {cut(leaf.key)} is given twice, before as {seen[leaf.key]}")
-
-
 def _group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, Raw], problems: Problems) -> list[Leaf]:
     """Return the leaves of the group that a selector chooses: a shipped name, the path of a ``.yaml`` file, or a
     shorthand, which may depend on the values ``typed`` on the command line."""
     choice, known, shipped = str(leaf.value), group_names(leaf.key), f"{leaf.key}/{leaf.value}.yaml"
     short = shorthand(choice, typed) if shorthand else None
-    if leaf.key == "data" and choice in known:
+    if leaf.key == "data" and choice in known_datasets():
         short = {"data.name": choice}
     if short is not None:
         return [Leaf(key, value, f"{leaf.key}={choice}") for key, value in short.items()]
     if choice in known:
-        return _file_leaves(GROUPS / shipped, shipped, problems)
+        return file_leaves(GROUPS / shipped, shipped, problems)
     if choice.endswith(".yaml"):
-        return _file_leaves(Path(choice), choice, problems)
+        return file_leaves(Path(choice), choice, problems)
     near = get_close_matches(choice, known, n=1)
     meant = f", did you mean {leaf.key}={near[0]}?" if near else "."
     own = {
-        "data": "; a dataset of your own is registered as docs/DATASETS.md says",
+        "data": "; a dataset of your own is a .yaml file or registered, as docs/DATASETS.md says",
         "model": "; or timm:NAME, NAME any backbone of timm (docs/TIMM.md)",
     }
     problems.add(
@@ -231,29 +212,13 @@ def _group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, R
     return []
 
 
-def _file_leaves(path: Path, name: str, problems: Problems) -> list[Leaf]:
-    """Return every value in a YAML file as text, with its line, which OmegaConf would forget, as it would guess types;
-    an unreadable file is a problem."""
-    try:
-        root = compose(read_text(path, ConfigError, most=MOST_YAML), name, ConfigError, aliases=False)
-    except ConfigError as problem:
-        problems.add(str(problem).replace(f"{path}: ", f"{name}: ", 1))
-        return []
-    if isinstance(root, yaml.MappingNode):
-        return list(_once(_walk(root, "", name), problems))
-    if root is not None:
-        problems.add(f"{name}: expected keys and values, such as 'optim: {{lr: 1e-4}}'")
-    return []
-
-
-def _walk(node: yaml.MappingNode, prefix: str, name: str) -> Iterator[Leaf]:
-    for key_node, value in node.value:
-        key = f"{prefix}{key_node.value}"
-        if isinstance(value, yaml.MappingNode):
-            yield from _walk(value, f"{key}.", name)
-        else:
-            origin = f"{name}, line {key_node.start_mark.line + 1}"
-            yield Leaf(key, yaml.BaseLoader("").construct_object(value, deep=True), origin)
+def _without_raw(leaves: list[Leaf]) -> list[Leaf]:
+    """Return the leaves of a group without those of raw data, which a file of ``data=`` has for ``prepare`` alone."""
+    name = next((str(leaf.value) for leaf in leaves if leaf.key == "data.name"), "")
+    if len(leaves) == 1 or name not in known_datasets():  # first, since the settings of a dataset import torch
+        return leaves
+    raw = {f"data.{field.name}" for field in fields(source_config(name))} - {"data.name", "data.label_space"}
+    return [leaf for leaf in leaves if ".".join(leaf.key.split(".")[:2]) not in raw]
 
 
 def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: str) -> T:
@@ -270,6 +235,7 @@ def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: 
         broken = error
         defaults, unknown = schema(), tuple(f"{section}." for section in names)  # whose keys nobody knows
     known = {setting.key: setting for setting in settings(defaults)}
+    leaves = gathered(leaves, [key for key, setting in known.items() if get_origin(setting.hint) is dict])
     tree, failed, listed = OmegaConf.structured(defaults), set[str](), list[str]()
     for leaf in leaves:
         if leaf.key in known and not leaf.key.startswith(unknown):

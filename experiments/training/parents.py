@@ -44,7 +44,7 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
         require_unseen(ancestor, data.subjects(fold.test), f"fold {fold.name} {does}")
         _check_images(ancestor, config, data, fold)
     if config.init.transfer:
-        _check_geometry(run, data)
+        require_geometry(run, data, "")  # adaptation would learn the difference
     if config.init.run:
         job = run.job()
         known = {str(run.path): mappings_of(job.store.mesh_mappings, drawn=job.drawn), **data.mesh_mappings}
@@ -58,19 +58,24 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
     return run
 
 
-def _check_geometry(run: RunDir, data: FerDataModule) -> None:
-    """Raise DataError for crops of another size, alignment or colour: adaptation would learn that difference."""
+def require_geometry(run: RunDir, data: FerDataModule, hint: str, *, allowed: bool = False) -> list[str]:
+    """Raise DataError, which ends in ``hint``, for crops of another alignment or colour than a run learned from; where
+    ``allowed``, return it as a sentence."""
     theirs = run.job().store.geometry
     ours = [Geometry.model_validate(store.card.geometry) for store in data.stores]
     others = [geometry for geometry in ours if geometry != theirs]
     if theirs is None:
         say(f"{run.path} does not say how its faces were cropped, so that is not compared (an older version made it)")
-    elif others:
+        return []
+    if not others:
+        return []
+    differ = f"learned from crops of another geometry: {_described(theirs)}; this store's are {_described(others[0])}"
+    if not allowed:
         raise DataError(
-            f"{run.path} learned from crops of another geometry: {_described(theirs)}; the cohort's are "
-            f"{_described(others[0])}. Prepare one of the two stores anew: data.colour=gray for a cohort, "
-            "data.landmarks=mediapipe for a benchmark"
+            f"{run.path} {differ}. Prepare one of the two stores anew: data.colour=gray for a cohort, "
+            f"data.landmarks=mediapipe for a benchmark{hint}"
         )
+    return [f"the run {differ}"]
 
 
 def _described(geometry: Geometry) -> str:

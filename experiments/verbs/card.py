@@ -64,13 +64,14 @@ def sources_of(run: RunDir) -> list[Any]:
 
 
 def _licence(dataset: str, cards: list[StoreCard]) -> str:
-    """Return the licence of a dataset; for simulated clips also that of their stills."""
+    """Return the licence that the cards state, else that of the dataset; for simulated clips also of their stills."""
     from data_modules.registry import known_datasets, load_dataset
 
     def of(name: str) -> str:
         return load_dataset(name).licence if name in known_datasets() else UNKNOWN
 
-    licence = of(dataset)
+    stated = dict.fromkeys(filter(None, (card.settings.licence for card in cards)))
+    licence = "; ".join(stated) or of(dataset)
     stills = {str(card.parameters["from"]) for card in cards if card.parameters.get("from")}
     if dataset == "simulated" and not stills:
         return f"{licence} ({UNKNOWN})"

@@ -1,4 +1,5 @@
-"""``fer-id evaluate`` and ``fer-id report``: a run's metrics and page, from its predictions, without the model."""
+"""``fer-id evaluate`` and ``fer-id report``: a run's metrics and page, from its predictions, without the model; with
+``on=STORE`` its model judges another store."""
 
 from __future__ import annotations
 
@@ -34,6 +35,12 @@ class EvaluateConfig(RunConfig):
         LEAST_FACE, min=0, max=1, help="share of a clip's frames that must show the face before it is answered"
     )
     level: float = setting(0.9, above=0, below=1, help="how often a prediction set is to hold the true class")
+    on: str | None = setting(
+        None, help="judge the run's model on this store instead, which it did not learn from; results in RUN/on/<store>"
+    )
+    other_geometry: bool = setting(
+        False, help="with on=: judge faces of another alignment or colour than the model learned from too"
+    )
     public: str | None = setting(None, help="also write the groups as they may be shown outside (JSON) to this file")
 
     def clashes(self) -> Iterator[Clash]:
@@ -42,6 +49,8 @@ class EvaluateConfig(RunConfig):
             pair for pair in self.pairs if len(set(filter(None, pair.split(":")))) != 2 or pair.count(":") > 1
         ]:
             yield Clash(("pairs",), f"{', '.join(wrong)}: expected two different columns as first:second")
+        if self.other_geometry and not self.on:
+            yield Clash(("other_geometry",), "is for another store; say on=STORE too")
 
 
 def evaluate(config: EvaluateConfig) -> str:
@@ -57,7 +66,15 @@ def evaluate(config: EvaluateConfig) -> str:
     if config.public is not None:
         _require_outside(Path(config.public), run)
     groups = Breakdown(config.groups, config.pairs, config.min_subjects)
-    metrics = evaluate_run(run, Options(groups, config.risk, config.level, config.least_face))
+    options = Options(groups, config.risk, config.level, config.least_face)
+    if config.on:
+        from experiments.training.other_store import evaluate_on
+        from experiments.training.trained_model import TrainedModel
+
+        run = evaluate_on(TrainedModel.open(run), config.on, options, other_geometry=config.other_geometry)
+        metrics = run.metrics()
+    else:
+        metrics = evaluate_run(run, options)
     if config.public is not None:
         if metrics.subgroups is None:
             why = metrics.reason("subgroups")

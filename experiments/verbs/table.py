@@ -56,7 +56,7 @@ _VERBS = {
         "adapt.strategy=linear_probe name=site_a/curve",
     ),
     "evaluate": Verb(
-        "metrics and figures of a run again, from its predictions; scores by group, and gaps between groups",
+        "metrics and figures of a run again, by group, with gaps between groups; or of its model on=another store",
         'fer-id evaluate runs/drawn/cnn_lstm "groups=[severity,gender]" "pairs=[severity:gender]"',
         "run",
     ),

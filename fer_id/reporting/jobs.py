@@ -9,7 +9,7 @@ from fer_id.evaluation.groups.gaps import TESTED
 from fer_id.runs import metrics as parts
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.records import Part
-from fer_id.runs.run_dir import RunDir
+from fer_id.runs.run_dir import ON, RunDir
 
 _METRICS = (
     *("provenance", "labels", "n_clips", "n_unlabelled", "n_missing", "n_subjects", "coverage"),
@@ -32,8 +32,11 @@ _MOST_NAMED = 8
 
 
 def run_name(run: RunDir) -> str:
-    """Return ``study/name`` of a run's folder, or ``study/name, fold s03`` for a fold, also of a sweep."""
+    """Return ``study/name`` of a run's folder, or ``study/name, fold s03`` for a fold, also of a sweep, or ``study/name
+    on store``."""
     path = run.path.resolve()
+    if path.parent.name == ON:
+        return f"{run_name(RunDir(path.parent.parent))} on {path.name}"
     if run.part is not None:
         return f"{run_name(RunDir(path.parent.parent))}, part {path.name}"
     if path.parent.name == "folds":

@@ -145,7 +145,7 @@ def write_run_report(run: RunDir, metrics: Metrics, job: Job, pictures: Mapping[
         looks=read_sentences(run),
         pictures={name: data_uri(picture) for name, picture in pictures.items()},
         audit=audit,
-        left_out=_left_out(run, job.dropped, audit),
+        left_out=_left_out(run, job, audit),
         config=yaml.safe_dump(run.config(), sort_keys=False, allow_unicode=True),
     )
 
@@ -165,9 +165,12 @@ def _made_of(run: RunDir, job: Job) -> list[str]:
     return [part for part, recorded in parts.items() if recorded]
 
 
-def _left_out(run: RunDir, dropped: dict[str, int], audit: Findings) -> list[str]:
-    """Return sentences on the parts of its store that this run did not use."""
-    sentences = []
+def _left_out(run: RunDir, job: Job, audit: Findings) -> list[str]:
+    """Return sentences on the parts of its store that this run did not use, and on results on another store."""
+    sentences, dropped = list[str](), job.dropped
+    if job.weights:
+        sentences.append(f"Judged by the model of {job.parents[0]}, on a store that it did not learn from.")
+        sentences += [f"{note[0].upper()}{note[1:]}." for note in job.notes]
     if dropped:
         counts = {reason: n for reason, n in dropped.items() if not reason.startswith("folds ")}
         total = words.counted(sum(counts.values()), "clip")

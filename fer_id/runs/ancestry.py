@@ -49,8 +49,8 @@ def recorded_ancestry(run: RunDir) -> Iterator[RunDir]:
 
 
 def descendants(jobs: Mapping[Path, Job], starts: Iterable[Path], root: Path) -> set[Path]:
-    """Return the resolved folders of some runs (``starts``), of runs that pool them, and of all runs that started from
-    these.
+    """Return the resolved folders of some runs (``starts``), of runs that pool them, of all runs that started from
+    these, and of the results of all of them on other stores.
 
     ``jobs`` are those of all runs below ``root`` by their folders. A run records its parents as they were typed:
     relative to the working directory of its training, which is mostly the parent folder of ``root``.
@@ -61,6 +61,7 @@ def descendants(jobs: Mapping[Path, Job], starts: Iterable[Path], root: Path) ->
         pooled = [part.path for part in (*RunDir(path).folds, *RunDir(path).parts)]
         for place in (*places, *pooled):
             later[place.resolve()].append(path.resolve())
+        later[path.resolve()] += [other.path.resolve() for other in RunDir(path).elsewhere]
     return set(_reached(starts, lambda path: later.get(path, ())))
 
 

@@ -93,8 +93,8 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
     for path in erased.quarantined:  # before any run is cleaned, so that an interrupted withdrawal can be repeated
         RunDir(path).quarantine(reason)
     for run in map(RunDir, jobs):
-        if run.path not in known and run.path not in erased.quarantined:
-            continue
+        if (run.path not in known and run.path not in erased.quarantined) or not run.path.is_dir():
+            continue  # not the child's, or in a fold that is gone
         erased.uploaded += _uploaded(run)
         try:
             erased.pictures |= Counter(line["wandb_run"] for line in run.uploads() if line["subject_id"] == subject)

@@ -173,7 +173,8 @@ class Job(Part):
 
     ``children``: number of real children of each split; None: unknown, as in older runs. ``mode``: what the training
     knew of the tested subjects, see ``protocol.mode``. ``parents``: runs whose weights it started from, as they were
-    typed. ``selected``: of a search within folds, the winning trial of each fold.
+    typed. ``selected``: of a search within folds, the winning trial of each fold. Of results on another store:
+    ``weights``, the SHA-256 of the checkpoint that judged it, and ``notes``, sentences that belong to the results.
     """
 
     command: Text | None = None
@@ -198,6 +199,8 @@ class Job(Part):
     processes: Count | None = None
     selected: Annotated[dict[str, dict[str, JsonValue]], null_as({})] = {}
     resumed_with: Annotated[list[Resumed], null_as([])] = []
+    weights: Text | None = None
+    notes: Texts = []
     seconds: Number | None = None
     peak_memory_bytes: Count | Number | None = None
 

@@ -29,6 +29,10 @@ CROSS_FIT = "crossfit"
 """Folder in a run of the numbered trainings that predict its calibration children."""
 
 
+ON = "on"
+"""Folder in a run of the results of its model on other stores, a folder each."""
+
+
 class RunDir:
     """The folder of a run: the files that the methods below read and write, and ``DONE``, which is written last."""
 
@@ -177,6 +181,15 @@ class RunDir:
     def parts(self) -> list[RunDir]:
         """The further trainings that calibrate a cross-fitted run; empty for other runs."""
         return [RunDir(path.parent) for path in sorted(self.path.glob(f"{CROSS_FIT}/*/config.yaml"))]
+
+    def on(self, store: str) -> RunDir:
+        """Return the folder of the results of this run's model on another store, by the store's name."""
+        return RunDir(self.path / ON / store)
+
+    @property
+    def elsewhere(self) -> list[RunDir]:
+        """The results on other stores, by name; see ``fer-id evaluate RUN on=STORE``."""
+        return [RunDir(path.parent) for path in sorted(self.path.glob(f"{ON}/*/config.yaml"))]
 
     @property
     def part(self) -> int | None:

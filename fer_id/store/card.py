@@ -51,6 +51,8 @@ class Parameters(BaseModel):
     from_fingerprint: Text | None = None
     simulation: int | None = None
     stills: dict[str, list[Text]] | None = None
+    title: Text | None = None
+    licence: Text | None = None
 
 
 class Coverage(Part):

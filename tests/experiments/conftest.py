@@ -1,6 +1,7 @@
 """Fixtures: every shipped dataset as a tiny store, converted by the command line from its published layout."""
 
 import csv
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
@@ -109,6 +110,10 @@ class Stores(dict[str, list[Path]]):
             model = f"data.face_landmarker={self._fixture('landmark_model')}"
             _prepare(name, out, f"data.source={self._fixture('drawn_site')}", model, "data.workers=1")
             return [out]
+        if name in ("liris_cse", "video_folder"):
+            site, model = self._fixture("drawn_site"), f"data.face_landmarker={self._fixture('landmark_model')}"
+            layout = partial(named_videos, site=site, model=model)
+            return [once("liris_cse", partial(_publish, "liris_cse", layout)) / "store"]
         return [
             once(f"{name}-{layout.__name__}", partial(_publish, name, layout)) / "store" for layout in LAYOUTS[name]
         ]
@@ -249,6 +254,28 @@ def aff_video(folder: Path, split: str, video: str, labels: list[int], *, missin
         Image.fromarray(noise(seed, 112)).save(pictures / f"{number:05d}.jpg")
 
 
+def databrary(folder: Path) -> list[str]:
+    """Write CAFE's photographs as Databrary's download names them: of four children, by session, with a table."""
+    words = ("angryopen", "disgustwithtongue", "fearful", "happyopen", "sad", "surprise", "neutralopen")
+    sessions, children = folder / "databrary30" / "sessions", ("F-AA-01", "M-EA-02", "F-LA-03", "M-AS-04")
+    for asset, (child, word) in enumerate(product(children, words)):
+        path = sessions / f"628{asset % 3}" / f"{9900 + asset}-{word}_{child}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(asset, 90)).save(path)
+    (folder / "people.csv").write_text("subject_id,age_group\n" + "".join(f"{child},4\n" for child in children))
+    return [f"data.source={folder / 'databrary30'}", f"data.people={folder / 'people.csv'}", "data.landmarks=none"]
+
+
+def named_videos(folder: Path, site: Path, model: str) -> list[str]:
+    """Write the videos of a drawn site as clips of three children with ids in their names."""
+    rows = list(csv.DictReader((site / "clips.csv").read_text().splitlines()))
+    videos = {row["subject_id"]: row["video"] for row in rows}
+    for number, video in enumerate(videos.values(), start=1):
+        for label in ("happy", "sad"):
+            shutil.copy(site / video, folder / f"S{number}_{label}_1{Path(video).suffix}")
+    return [f"data.source={folder}", model, "data.workers=1"]
+
+
 LAYOUTS: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
     "fer2013": (fer2013_csv,),
     "ferplus": (ferplus_csv,),
@@ -257,6 +284,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
     "ckplus": (ck_plus,),
     "affwild2": (aff_wild2,),
     "folder": (class_folders,),
+    "cafe": (databrary,),
 }
 """Dataset -> functions that write it in a published layout and return the settings of ``prepare``."""
 

@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 from experiments.cli import DONE, main
 from experiments.settings.loading import GROUPS, group_names
 from fer_id.runs.run_dir import RunDir
+from fer_id.store.reader import ClipStore
 
 SHIPPED = {group: group_names(group) for group in ("data", "model", "recipe")}
 PROTOCOLS = group_names("protocol")
@@ -23,6 +24,8 @@ SHORT = (
 )
 LARGE, AT_MOST = ("resnet50", "efficientnet_b0"), "[40,10,10]"
 """Large models, and clips of each split for them: few to judge, and of every class one to learn from."""
+
+OF_PEOPLE = ("synthetic", "cohort", "cafe", "ckplus", "liris_cse", "video_folder")
 
 FILES = ("config.yaml", "job.json", "predictions.parquet", "metrics.json", "report.html", "DONE")
 
@@ -36,10 +39,10 @@ def combinations() -> list[tuple[str, str, str, str]]:
     """Return the fewest trainings with every dataset and YAML: the groups side by side, the shorter ones repeated."""
     count = max(len(PROTOCOLS), *map(len, SHIPPED.values()))
     columns = [list(islice(cycle(SHIPPED[group]), count)) for group in ("data", "model", "recipe")]
-    # People without published splits take the protocols that make them.
+    # People have no splits of their own, so they take the protocols that make them.
     own = [name for name in PROTOCOLS if name != "official"]
     protocols = [
-        own[number % len(own)] if data in ("synthetic", "cohort", "ckplus") and protocol == "official" else protocol
+        own[number % len(own)] if data in OF_PEOPLE and protocol == "official" else protocol
         for number, (data, protocol) in enumerate(zip(columns[0], cycle(PROTOCOLS), strict=False))
     ]
     return list(zip(*columns, protocols, strict=True))
@@ -53,7 +56,7 @@ def test_every_dataset_and_yaml_is_in_a_training() -> None:
         shipped = SHIPPED.get(group, PROTOCOLS)
         assert {case[number] for case in CASES} == set(shipped), group
     elsewhere = {"benchmark", "policy"}  # test_benchmark.py trains the one, test_release.py reads the others
-    assert {path.name for path in GROUPS.iterdir()} == {"model", "recipe", "protocol"} | elsewhere
+    assert {path.name for path in GROUPS.iterdir()} == {"data", "model", "recipe", "protocol"} | elsewhere
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
@@ -84,6 +87,34 @@ def test_it_trains_and_its_metrics_can_be_recomputed(
         assert fold.checkpoint("last").is_file()
         assert fold.learning_curve()["epoch"].tolist() == [0]
         assert (fold.job().precision, fold.job().memory_format) == ("32", "contiguous")
+
+
+def test_children_s_sets_keep_subjects_and_groups(stores: dict[str, list[Path]]) -> None:
+    cafe, liris = (ClipStore.open(stores[name][0]) for name in ("cafe", "liris_cse"))
+    assert cafe.card.groups == ["gender", "ethnicity", "age_group"]
+    child = cafe.clips[cafe.clips["subject_id"] == "F-LA-03"]
+    assert child[cafe.card.groups].drop_duplicates().values.tolist() == [["F", "LA", "4"]]
+    assert sorted(child["label"]) == sorted(cafe.labels.names)
+    assert sorted(liris.clips["subject_id"].unique()) == ["S1", "S2", "S3"]
+    assert set(liris.clips["label"]) == {"happy", "sad"}
+    assert (cafe.card.source, liris.card.source) == ("cafe", "liris_cse")
+
+
+def test_a_run_of_one_children_s_set_is_judged_on_the_other(
+    stores: dict[str, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cafe,), (liris,) = stores["cafe"], stores["liris_cse"]
+    run = tmp_path / "study" / "run"
+    chosen = ("data=cafe", "model=shallow_cnn", "recipe=demo", "protocol=holdout", f"data.store={cafe}")
+    assert main(["train", *chosen, *SHORT, "explain.clips=0", f"runs.root={tmp_path}", "name=study/run"]) == DONE
+    assert main(["evaluate", str(run), "groups=[gender]"]) == DONE
+    assert main(["evaluate", str(run), f"on={liris}", "other_geometry=true"]) == DONE
+    assert main(["report", str(run)]) == DONE
+    assert main(["card", str(run)]) == DONE
+    judged = RunDir.open(run / "on" / liris.name)
+    check_metrics(judged)
+    assert (RunDir.open(run).job().dataset, judged.job().dataset) == ("cafe", "liris_cse")
+    assert "authorised Databrary investigators" in (run / "card.md").read_text()
 
 
 FEWER = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from fer_id.reporting import words
 from fer_id.reporting.figures import curves_by_epoch
 from fer_id.reporting.jobs import read_metrics
 from fer_id.runs.configs import FREE_KEYS, leaves
-from fer_id.runs.job import Job
+from fer_id.runs.job import Job, Store
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 
@@ -113,6 +114,14 @@ def short_names(paths: Sequence[Path]) -> dict[Path, str]:
     return {path: path.name if name == "." else name for path, name in named.items()}
 
 
+class Result(NamedTuple):
+    """Result of a run on another store."""
+
+    path: Path
+    metrics: Metrics
+    store: Store
+
+
 @dataclass
 class Compared:
     """A run of a comparison.
@@ -129,6 +138,7 @@ class Compared:
         paired: comparison with the reference; None for the reference, and where the two cannot be paired.
         unpaired: reason why they cannot be paired.
         p_holm: ``paired.p`` corrected for the number of runs tested.
+        elsewhere: results of its model on other stores.
     """
 
     name: str
@@ -143,6 +153,7 @@ class Compared:
     paired: Comparison | None = None
     unpaired: str | None = None
     p_holm: float | None = None
+    elsewhere: list[Result] = field(default_factory=list)
 
     @property
     def provenance(self) -> str:
@@ -215,7 +226,17 @@ def _compared(entry: Entry) -> Compared:
         curves={column: pd.concat(curves, axis=1).mean(axis=1) for column, curves in folds.items()},
         reached={column: _reached(curves, column) for column, curves in folds.items()},
         folds=len(entry.records),
+        elsewhere=_elsewhere(entry.run),
     )
+
+
+def _elsewhere(run: RunDir) -> list[Result]:
+    """Return the results of a run on other stores, by name, without those that have no metrics (after a withdrawal)."""
+    found = []
+    for other in run.elsewhere:
+        with suppress(RunError):
+            found.append(Result(other.path, read_metrics(RunDir.open(other.path)), other.job().store))
+    return found
 
 
 def _reached(folds: Sequence[pd.Series], column: str) -> float:

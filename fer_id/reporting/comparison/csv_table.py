@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -10,6 +10,7 @@ from fer_id.evaluation.intervals import Interval as Bounds
 from fer_id.evaluation.paired import Comparison
 from fer_id.objectives import OBJECTIVES
 from fer_id.reporting.comparison.compared_run import Compared
+from fer_id.reporting.comparison.elsewhere import columns_of
 from fer_id.reporting.comparison.panels import group_columns, lowest_group
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.records import Interval
@@ -44,6 +45,8 @@ COLUMNS = {
     "gap.*.points, gap.*.worst, gap.*.best, gap.*.p_holm, gap.*.verdict, gap.*.reason": "largest minus smallest "
     "accuracy of a column's groups, in [0, 1]; p corrected for the run's columns, not for the number of runs",
     "group.*.accuracy, group.*.n_clips, group.*.n_subjects": "of one group: group.<column>.<value>",
+    "on.*.accuracy, on.*.macro_f1, on.*.n_clips, on.*.n_subjects, on.*.provenance": "of the run's model on another "
+    "store: on.<store>; empty where it was not judged there",
     "parameters, multiply_adds_per_clip, seconds, peak_memory_bytes, machine, precision": "what it cost",
     "config.*": "settings that are not the same in all runs; empty: not a setting of that run",
 }
@@ -70,6 +73,7 @@ def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Seq
     row |= _paired(run.paired) if run.paired else {}
     row |= {"p_holm": run.p_holm, "not_paired": run.unpaired}
     row |= _groups(metrics, group_columns(compared))
+    row |= _elsewhere(run, columns_of(compared))
     row |= {name: getattr(run.job.cost, name) for name in ("parameters", "multiply_adds_per_clip")}
     row |= {name: getattr(run.job, name) for name in ("seconds", "peak_memory_bytes", "machine", "precision")}
     return row | {f"config.{key}": run.config.get(key) for key in keys}
@@ -91,6 +95,17 @@ def _paired(paired: Comparison) -> Row:
         row |= extent(name, value, interval)
     row |= {f"subjects_{name}": getattr(effect, name) for name in ("better", "worse", "alike")}
     return row | {"p": paired.p}
+
+
+def _elsewhere(run: Compared, columns: Mapping[str, str]) -> Row:
+    """Return the scores of the run on each other store of ``columns`` (fingerprint -> name)."""
+    row: Row = {}
+    for result in run.elsewhere:
+        name, metrics = f"on.{columns[str(result.store.fingerprint)]}", result.metrics
+        for score in ("accuracy", "macro_f1"):
+            row |= extent(f"{name}.{score}", metrics[score], metrics.interval(score))
+        row |= {f"{name}.{fact}": metrics[fact] for fact in ("n_clips", "n_subjects", "provenance")}
+    return row
 
 
 def _groups(metrics: Metrics, names: Sequence[str]) -> Row:

@@ -27,6 +27,7 @@ from fer_id.reporting.comparison.compared_run import (
     monitor_of,
 )
 from fer_id.reporting.comparison.csv_table import COLUMNS, comparison_table
+from fer_id.reporting.comparison.elsewhere import table_elsewhere
 from fer_id.reporting.comparison.figures import learning_curves, settings_figure
 from fer_id.reporting.page import write_page
 from fer_id.reporting.style import embedded
@@ -68,7 +69,8 @@ def write_comparison(
     compared = better_first(compared, monitor)
     marked = {"reference": reference, "chosen": _choice(compared, reference, monitor)}
     keys = differing_keys(compared, swept)
-    children = any(run.people and run.provenance == "real" for run in compared)
+    judged = [result.store for run in compared for result in run.elsewhere]
+    children = any(run.people and run.provenance == "real" for run in compared) or any(s.of_people for s in judged)
     baselines = words.baselines(reference.metrics)
     low, high = bounds = strip_bounds(compared, baselines[1] if baselines else None)
     groups = table_groups(compared, reference, monitor, keys, swept, bounds)
@@ -100,6 +102,7 @@ def write_comparison(
         unrecorded=sum(monitor not in run.reached for run in compared),
         same_keys=len({key for run in compared for key in run.config}) - len(keys),
         left_out=left_out,
+        elsewhere=table_elsewhere(compared, out),
         explained=COLUMNS,
         pictures=_pictures(compared, reference, monitor, [key for key in keys if key in swept] or keys[:MOST_SETTINGS]),
     )

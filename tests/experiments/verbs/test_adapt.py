@@ -161,7 +161,7 @@ def test_crops_of_another_geometry_are_refused(
         card["geometry"]["colour"] = "gray"
     output = refusal(capsys, adapting(tiny, other, source, tmp_path / "runs", "full", "name=site/a"))
     assert "crops of another geometry: rgb, eyes at" in output
-    assert "the cohort's are gray, eyes at" in output
+    assert "this store's are gray, eyes at" in output
     assert not (tmp_path / "runs").exists()
 
 
