@@ -16,3 +16,4 @@ from data_modules.simulated import SimulatedDataModule as SimulatedDataModule
 from data_modules.simulated import SyntheticDataModule as SyntheticDataModule
 from data_modules.stills import Still as Still
 from data_modules.stills import read_image as read_image
+from data_modules.video_folders import VideoFolderDataModule as VideoFolderDataModule

@@ -92,7 +92,10 @@ class BenchmarkConfig:
         [], min=1, max=100_000_000, help="[train, validation, test] clips of encoders but the reference; empty: all"
     )
     budget: float | None = setting(
-        None, above=0, help="multiply-adds of everything from the CSV on; the encoders' pictures are what is left"
+        None,
+        above=0,
+        max=1e21,
+        help="multiply-adds of everything from the CSV on; the encoders' pictures are what is left",
     )
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
