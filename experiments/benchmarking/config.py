@@ -95,7 +95,7 @@ class BenchmarkConfig:
         None,
         above=0,
         max=1e21,
-        help="multiply-adds of everything from the CSV on; the encoders' pictures are what is left",
+        help="multiply-adds of all parts from the CSV on; the encoders get what is left",
     )
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
