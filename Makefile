@@ -25,7 +25,7 @@ ID ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso adapt strategies simulate benchmark sweep shortcut train explain compare test test-slow test-all test-lowest lint format type docs bench dashboard wandb-sweep audit clean distclean
+.PHONY: help setup hooks demo loso adapt strategies simulate benchmark surface sweep shortcut train explain compare test test-slow test-all test-lowest lint format type docs bench dashboard wandb-sweep audit clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,11 @@ loso: data/drawn/card.json  ## a still and a temporal model, judged leave-one-ch
 
 benchmark: simulate  ## encoders learned on stills, readers of simulated children's clips: what time is worth (needs FER2013 and FER+, see simulate): an hour on two cores
 	$(FER) benchmark data=simulated data.store=data/simulated pretrain.store=data/ferplus out=$(OUT)/benchmark $(ARGS)
+
+ENCODER ?= runs/benchmark-small/encoders/conv4
+
+surface: $(STAMP)  ## after make benchmark: the same readers where expressions, resting faces and movements differ, from where on time helps: half an hour
+	$(FER) surface $(ENCODER) out=$(OUT)/surface $(ARGS)
 
 # What the shipped sweeps need; one of your own (SWEEP=my.yaml) brings its data itself.
 NEEDS_drawn := data/drawn/card.json

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fer_id.errors import StoreError
+from fer_id.errors import LeakageError, StoreError
 from fer_id.evaluation.config import Fold
 from fer_id.store.reader import ClipStore
 
@@ -46,6 +46,26 @@ def judged_stills(simulated: ClipStore) -> str:
     """Return a fingerprint of the names of all stills that validation and test clips were simulated from."""
     names = sorted({(split, name) for split in ("validation", "test") for name in _stills(simulated, split)})
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
+def require_left_out(simulated: ClipStore, excluded: ClipStore, recorded: str | None, run: str) -> None:
+    """Raise LeakageError unless a run left out every still that judged clips of ``simulated`` were made of.
+
+    ``recorded`` is the fingerprint in the run's record (``job.store.left_out``); ``excluded`` is the simulated store of
+    which the run left out the stills.
+    """
+    if recorded is None or judged_stills(excluded) != recorded:
+        raise LeakageError(
+            f"{run} did not leave out the stills that judged clips of {excluded.path} were made of, or the store was "
+            f"made again since: train the encoder with data.excluding={excluded.path}, as fer-id benchmark does"
+        )
+    left_out = {name for split in ("validation", "test") for name in _stills(excluded, split)}
+    judged = {name for split in ("validation", "test") for name in _stills(simulated, split)}
+    if learned := sorted(judged - left_out):
+        raise LeakageError(
+            f"{run} may have learned from {len(learned)} stills that judged clips of {simulated.path} are made of "
+            f"({', '.join(learned[:3])}{', ...' if len(learned) > 3 else ''}), which are none of {excluded.path}"
+        )
 
 
 def _stills(simulated: ClipStore, split: str) -> set[str]:

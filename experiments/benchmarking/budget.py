@@ -53,8 +53,12 @@ class Passes:
 
 def preparation(stills: int, clips: int) -> list[Cost]:
     """Return the cost of making the two stores from the published table of so many stills."""
-    seconds = {"stills and landmarks": stills * STILL_S, "simulated clips": stills * REST_S + clips * CLIP_S}
-    return [Cost(name, RATE * value) for name, value in seconds.items()]
+    return [Cost("stills and landmarks", RATE * stills * STILL_S), of_simulation(stills, clips)]
+
+
+def of_simulation(stills: int, clips: int) -> Cost:
+    """Return the cost of choosing among so many stills, and of simulating so many clips of ten frames."""
+    return Cost("simulated clips", RATE * (stills * REST_S + clips * CLIP_S))
 
 
 def of_features(name: str, frame: int, clips: int, frames: int) -> Cost:
@@ -109,8 +113,9 @@ def table(costs: Sequence[Cost], plans: Mapping[str, Passes]) -> list[str]:
     lines = [f"  {cost.what:<44}{cost.multiply_adds:10.1e}{cost.minutes:8.1f} min" for cost in costs]
     total = Cost("all", sum(cost.multiply_adds for cost in costs))
     head = f"budget in multiply-adds; minutes of two cores at {RATE:.0e} a second"
-    seen = [f"{name}: {plan.epochs} x {plan.stills or 'all'} stills" for name, plan in plans.items()]
-    return [head, *lines, f"  {'all':<44}{total.multiply_adds:10.1e}{total.minutes:8.1f} min", "; ".join(seen)]
+    seen = "; ".join(f"{name}: {plan.epochs} x {plan.stills or 'all'} stills" for name, plan in plans.items())
+    lines = [head, *lines, f"  {'all':<44}{total.multiply_adds:10.1e}{total.minutes:8.1f} min"]
+    return [*lines, seen] if seen else lines
 
 
 def _frame(model: ModelConfig) -> tuple[int, bool]:

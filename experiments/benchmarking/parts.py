@@ -17,7 +17,7 @@ from experiments.training.setup import open_data
 from experiments.training.trained_model import TrainedModel
 from experiments.verbs.controls import require_one_length
 from experiments.verbs.models import model_file
-from fer_id.evaluation.config import SPLITS, ProtocolConfig
+from fer_id.evaluation.config import SPLITS, ProtocolConfig, Rows
 from fer_id.files import sha256
 from fer_id.models.build import model_cost
 from fer_id.models.config import ModelConfig
@@ -164,6 +164,15 @@ def rule(config: BenchmarkConfig, reference: RunDir) -> list[str]:
     return sentences
 
 
+def encode(trained: TrainedModel, data: FerDataModule, rows: Rows, folder: Path, origin: Origin) -> None:
+    """Write the frame features of these clips of a data module, all of one length, into a folder."""
+    shape = (len(rows), int(data.clips["length"].iloc[rows].max()))
+    name = f"features by {trained.run.path.name}"
+    batches = track(data.plain_batches(rows), name, -(-len(rows) // data.batch_size))
+    with trained.autocast():
+        FrameFeatures.write(folder, trained.model, batches, shape, origin)
+
+
 def reader_study(config: BenchmarkConfig, run: RunDir, data: FerDataModule) -> ReaderStudy:
     """Return the readers of an encoder, after encoding its clips where their features are not cached."""
     fold = data.fold
@@ -173,11 +182,7 @@ def reader_study(config: BenchmarkConfig, run: RunDir, data: FerDataModule) -> R
     origin = Origin.of(sha256(run.checkpoint()), data.fingerprint, clips["clip_id"].astype(str).tolist())
     folder = run.path / "features" / f"{origin.store[:8]}-{origin.clips[:8]}"
     if not folder.exists():
-        trained = TrainedModel.open(run)
-        batches = track(data.plain_batches(rows), f"features by {run.path.name}", -(-len(rows) // data.batch_size))
-        with trained.autocast():
-            shape = (len(rows), int(clips["length"].max()))
-            FrameFeatures.write(folder, trained.model, batches, shape, origin)
+        encode(TrainedModel.open(run), data, rows, folder, origin)
     moved = {split: np.searchsorted(rows, getattr(fold, split)) for split in (*SPLITS, "unlabelled", "own")}
     return ReaderStudy(
         root=run.path.parents[1] / "readers" / run.path.name,

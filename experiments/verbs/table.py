@@ -68,6 +68,11 @@ _VERBS = {
         "encoders learned once on stills, readers of their features of clips: what time is worth, with what power",
         "fer-id benchmark data=simulated data.store=data/simulated pretrain.store=data/ferplus out=compare/benchmark",
     ),
+    "surface": Verb(
+        "a benchmark's encoder on simulations of other strength, resting faces and movements: from where on time helps",
+        "fer-id surface runs/benchmark-small/encoders/conv4 out=compare/surface",
+        "run",
+    ),
     "sweep": Verb(
         "many trainings of one file in W&B's sweep format, searched by inner validation; sweep resume STUDY goes on",
         "fer-id sweep run lr_augmentation data.store=data/drawn",

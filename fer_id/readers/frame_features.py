@@ -88,7 +88,7 @@ class FrameFeatures:
     def open(cls, folder: Path, origin: Origin) -> FrameFeatures:
         """Open cached features; raise RunError where they are damaged, or not of these weights, this store and these
         clips."""
-        again = f"remove the folder, and the same `fer-id benchmark` command encodes the clips again: rm -r {folder}"
+        again = f"remove the folder, and the same command encodes the clips again: rm -r {folder}"
         recorded = read_record(Origin, folder / "record.json", again)
         words = {"weights": "other weights", "store": "another store", "clips": "other clips"}
         if other := [words[key] for key in words if recorded[key] != origin[key]]:

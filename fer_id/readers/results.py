@@ -184,11 +184,17 @@ def judge(
     contrasts: Sequence[ReaderContrast], studies: Mapping[str, ReaderStudy], seeds: Sequence[int], relevant: float
 ) -> dict[str, Verdict]:
     """Judge the contrasts on the test clips, corrected together."""
-    estimates = {}
-    for contrast in contrasts:
-        rows = difference(contrast, studies, seeds, "test")
-        estimates[contrast.name] = recall(rows, studies[contrast.first[0]].judged("test"))
-    return verdicts(estimates, relevant)
+    return verdicts(estimates(contrasts, studies, seeds), relevant)
+
+
+def estimates(
+    contrasts: Sequence[ReaderContrast], studies: Mapping[str, ReaderStudy], seeds: Sequence[int]
+) -> dict[str, RecallEstimate]:
+    """Estimate the contrasts on the test clips, by name."""
+    return {
+        contrast.name: recall(difference(contrast, studies, seeds, "test"), studies[contrast.first[0]].judged("test"))
+        for contrast in contrasts
+    }
 
 
 def difference(

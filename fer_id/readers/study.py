@@ -71,30 +71,12 @@ class ReaderStudy:
         return self.root / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
     def fit(self, readers: Sequence[str], seeds: Sequence[int], workers: int = 1) -> None:
-        """Fit the readers and write their predictions of inner validation and test, those that are missing.
-
-        Each fit takes one thread, so that neither ``workers`` nor their order changes a prediction. Raise DataError
-        where the clips are stills, or the reader ``frame`` has no intensity to find the apex of training clips by.
-        """
-        require_clips(self.clips, self.fold, readers)
-        jobs = [(name, seed) for name in readers for seed in (seeds if name in SEEDED else seeds[:1])]
-        missing = [job for job in jobs if not self._path(*job).is_file()]
-        if not missing:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=self.root, prefix=".lesson.") as draft:
-            lesson = Path(draft) / "lesson.pt"
-            torch.save(self._lesson(), lesson)
-            calls = [(lesson, *job) for job in missing]
-            fits = track(_in_processes(calls, workers), f"fitting readers of {self.root.name}", len(calls))
-            for (name, seed), (validation, test) in zip(missing, fits, strict=True):
-                parts = [self._table("validation", validation), self._table("test", test)]
-                table = pd.concat(parts, ignore_index=True)
-                atomic_write_bytes(self._path(name, seed), table.to_parquet(index=False))
+        """Fit the readers of this study alone, see :func:`fit_studies`."""
+        fit_studies([self], readers, seeds, workers)
 
     def predictions(self, reader: str, seed: int) -> pd.DataFrame:
         """Return the predictions of a fitted reader."""
-        hint = "remove the file, and the same `fer-id benchmark` command fits the reader again"
+        hint = "remove the file, and the same command fits the reader again"
         return read_parquet(self._path(reader, seed), RunError, hint, threads=False)
 
     def right(self, reader: str, seeds: Sequence[int], split: str) -> Floats:
@@ -142,6 +124,37 @@ class ReaderStudy:
         batch: Predicted = {"logits": logits, "covered": covered, "clip_id": rows["clip_id"].astype(str).tolist()}
         columns = ["video_id", *self.groups]
         return prediction_table([batch], rows, self.labels, fold=self.fold.name, split=split, groups=columns)
+
+
+def fit_studies(studies: Sequence[ReaderStudy], readers: Sequence[str], seeds: Sequence[int], workers: int = 1) -> None:
+    """Fit the readers of several studies and write their predictions of inner validation and test, those that are
+    missing.
+
+    Each fit takes one thread, so that neither ``workers`` nor their order changes a prediction. Raise DataError where
+    the clips are stills, or the reader ``frame`` has no intensity to find the apex of training clips by.
+    """
+    jobs = [(name, seed) for name in readers for seed in (seeds if name in SEEDED else seeds[:1])]
+    for study in studies:
+        require_clips(study.clips, study.fold, readers)
+    missing = [(study, [job for job in jobs if not study._path(*job).is_file()]) for study in studies]
+    missing = [(study, left) for study, left in missing if left]
+    if not missing:
+        return
+    root = missing[0][0].root
+    root.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=root, prefix=".lesson.") as draft:
+        calls = []
+        for number, (study, left) in enumerate(missing):
+            study.folder.mkdir(parents=True, exist_ok=True)
+            lesson = Path(draft) / f"{number}.pt"
+            torch.save(study._lesson(), lesson)
+            calls += [(lesson, *job) for job in left]
+        fits = track(_in_processes(calls, workers), f"fitting readers of {root.name}", len(calls))
+        targets = [(study, *job) for study, left in missing for job in left]
+        for (study, name, seed), (validation, test) in zip(targets, fits, strict=True):
+            parts = [study._table("validation", validation), study._table("test", test)]
+            table = pd.concat(parts, ignore_index=True)
+            atomic_write_bytes(study._path(name, seed), table.to_parquet(index=False))
 
 
 def require_clips(clips: pd.DataFrame, fold: Fold, readers: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ over subjects describe simulated children.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import product
@@ -76,13 +77,19 @@ def stage(
 
 
 def write_simulated_store(
-    stills: Stills, config: DomainConfig, out: Path, *, overwrite: bool = False, workers: int = 0
+    stills: Stills,
+    config: DomainConfig,
+    out: Path,
+    *,
+    roles: Sequence[Role] | None = None,
+    overwrite: bool = False,
+    workers: int = 0,
 ) -> StoreCard:
-    """Simulate every child into a ClipStore at ``out``; identical for any number of workers.
+    """Simulate every child, or those of ``roles``, into a ClipStore at ``out``; identical for any number of workers.
 
     StoreError: ``out`` exists, or cannot be written.
     """
-    roles = list(cast(stills, config))
+    roles = list(cast(stills, config) if roles is None else roles)
     calls = ((casting_of(stills, config, role), config) for role in roles)
     simulated = in_processes(_simulate_subject, calls, len(roles), workers)
     with ClipStoreWriter(out, _card(stills, config, roles), overwrite=overwrite) as writer:

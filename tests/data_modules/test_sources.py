@@ -1,5 +1,6 @@
 """Stills that judged clips were made of do not train an encoder: ``data.excluding``."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,14 @@ import pytest
 
 from data_modules import FER2013DataModule
 from data_modules.config import DataConfig
-from data_modules.sources import OF_JUDGED_CLIPS, OF_TEST_CLIPS, without_sources
-from fer_id.errors import StoreError
+from data_modules.sources import (
+    OF_JUDGED_CLIPS,
+    OF_TEST_CLIPS,
+    judged_stills,
+    require_left_out,
+    without_sources,
+)
+from fer_id.errors import LeakageError, StoreError
 from fer_id.evaluation.config import Fold
 from fer_id.files import read_json, write_json
 from fer_id.store.reader import ClipStore
@@ -57,3 +64,21 @@ def test_a_store_that_was_made_of_other_stills_is_refused(stills_store: Path, ti
     data = FER2013DataModule(DataConfig(name="fer2013", store=[str(stills_store)], excluding=str(other)))
     with pytest.raises(StoreError, match="was not simulated from"):
         data.setup()
+
+
+def test_stills_that_a_run_did_not_leave_out_are_refused(simulated: Path, tmp_path: Path) -> None:
+    excluded = ClipStore.open(simulated)
+    recorded = judged_stills(excluded)
+    require_left_out(excluded, excluded, recorded, "run")
+    copy = shutil.copytree(simulated, tmp_path / "other")
+    card = read_json(copy / "card.json", StoreError)
+    stills = card["parameters"]["stills"]
+    learned = stills["train"][0]
+    card["parameters"]["stills"] = stills | {"test": [*stills["test"][:1], learned]}
+    write_json(copy / "card.json", card)
+    other = ClipStore.open(copy)
+    with pytest.raises(LeakageError, match=f"may have learned from 1 stills .*{learned}"):
+        require_left_out(other, excluded, recorded, "run")
+    for wrong in (None, judged_stills(other)):
+        with pytest.raises(LeakageError, match="did not leave out"):
+            require_left_out(excluded, excluded, wrong, "run")

@@ -84,7 +84,7 @@ def readers_table(encoders: Sequence[Encoder]) -> pd.DataFrame:
     for encoder in encoders:
         for reader, estimate in encoder.recalls.items():
             row: dict[str, object] = {"encoder": encoder.name, "reader": reader, "clips": len(encoder.clips.truth)}
-            row |= _extent(estimate) | {"trainings": estimate.trainings}
+            row |= extent(estimate) | {"trainings": estimate.trainings}
             rows.append(row | {f"recall_{place}": value for place, value in enumerate(encoder.by_class[reader])})
     return pd.DataFrame(rows)
 
@@ -95,13 +95,14 @@ def contrasts_table(results: BenchmarkResults) -> pd.DataFrame:
     for contrast in results.contrasts:
         verdict = results.verdicts[contrast.name]
         row: dict[str, object] = {"contrast": contrast.name, "question": contrast.question}
-        row |= {"first": "/".join(contrast.first), "second": "/".join(contrast.second)} | _extent(verdict.estimate)
+        row |= {"first": "/".join(contrast.first), "second": "/".join(contrast.second)} | extent(verdict.estimate)
         row |= {"p": verdict.estimate.p, "p_holm": verdict.p_holm, "verdict": verdict.answer, "bound": verdict.bound}
         row |= {"detectable": verdict.estimate.detectable(), "detectable_holm": verdict.estimate.detectable(tests)}
         rows.append(row | {"planned_holm": plan.errors[contrast.name].detectable(tests), "planned_from": plan.source})
     return pd.DataFrame(rows)
 
 
-def _extent(estimate: RecallEstimate) -> dict[str, object]:
+def extent(estimate: RecallEstimate) -> dict[str, object]:
+    """Return the columns of an estimate: value, limits of its interval, and standard error."""
     interval = estimate.interval()
     return {"value": estimate.value, "low": interval.low, "high": interval.high, "error": estimate.error}

@@ -1,0 +1,141 @@
+"""``fer-id surface`` by the command line, on simulated drawn faces and a tiny encoder."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import recall_score
+
+from experiments.cli import DONE, main
+from fer_id.simulation import target_domain
+from fer_id.store.reader import ClipStore
+from tests.experiments.conftest import QUICK
+from tests.experiments.messages import Capture, edited, refusal
+
+Made = tuple[list[str], Path]
+
+
+@pytest.fixture(scope="module")
+def encoder(stores: dict[str, list[Path]], stills_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training on stills without those of the judged clips; read-only."""
+    root = tmp_path_factory.mktemp("encoder")
+    tiny = ("model=conv4", "model.widths=[4,4,8,8]", "model.convs=[1,1,1,1]", "trainer.max_epochs=1", "batch_size=16")
+    data = ("data=fer2013", f"data.store={stills_store}", f"data.excluding={stores['simulated'][0]}")
+    assert main(["train", *data, *tiny, *QUICK, f"runs.root={root}", "name=study/conv4"]) == DONE
+    return root / "study" / "conv4"
+
+
+@pytest.fixture(scope="module")
+def made(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Arguments and folder of a finished surface of two points; read-only."""
+    root = tmp_path_factory.mktemp("surface")
+    arguments = [
+        *("surface", str(encoder), "peak=[0.3,1]", "resting=[1]", "strays=[1]", "subjects=[6,2,4]", "workers=1"),
+        *("contrasts=[set - frame,lstm - set]", "seeds=[0,1]", "reader_updates=1"),
+        *(f"runs.root={root}/runs", f"out={root}/out"),
+    ]
+    assert main(arguments) == DONE
+    return arguments, root
+
+
+def test_the_tables_agree_with_the_predictions(made: Made) -> None:
+    readers = pd.read_csv(made[1] / "out" / "readers.csv").set_index(["peak", "reader"])
+    assert set(readers.index) == {(peak, reader) for peak in (0.3, 1.0) for reader in ("frame", "set", "lstm")}
+    for (peak, reader), row in readers.iterrows():
+        paths = sorted((made[1] / "runs" / "surface").glob(f"peak{peak:g}-*/readers/*/{reader}-s*.parquet"))
+        assert len(paths) == (2 if reader == "lstm" else 1)
+        tests = [pd.read_parquet(path).query("split == 'test'") for path in paths]
+        scores = [recall_score(test["label"], test["predicted"], average="macro") for test in tests]
+        assert row["value"] == pytest.approx(np.mean(scores))
+    table = pd.read_csv(made[1] / "out" / "surface.csv").set_index(["contrast", "peak"])
+    value = readers.loc[(0.3, "set"), "value"] - readers.loc[(0.3, "frame"), "value"]
+    assert table.loc[("set - frame", 0.3), "value"] == pytest.approx(value)
+    assert set(table["provenance"]) == {"simulated"}
+
+
+def test_points_are_paired_and_of_the_simulation_that_the_encoder_left_out(
+    made: Made, stores: dict[str, list[Path]]
+) -> None:
+    """Both points have the same clips of the same children and stills, those of the store; at the store's own settings
+    the expressions take the same course, at a smaller peak a smaller one. No simulated face stays."""
+    weak, own = (
+        pd.read_parquet(path).set_index("clip_id") for path in sorted((made[1] / "runs").glob("*/*/clips.parquet"))
+    )
+    store = ClipStore.open(stores["simulated"][0]).clips.set_index("clip_id").loc[own.index]
+    assert weak.groupby("split")["subject_id"].nunique().to_dict() == {"train": 6, "validation": 2, "test": 4}
+    for column in ("subject_id", "video_id", "label", "split"):
+        assert weak[column].tolist() == own[column].tolist() == store[column].tolist()
+    courses = [np.stack(table["intensity"].tolist()) for table in (weak, own, store)]
+    assert np.allclose(courses[1], courses[2])
+    assert np.allclose(courses[0], 0.3 * courses[1])
+    assert not list((made[1] / "runs").rglob("frames"))
+
+
+def test_the_page_is_a_single_file_with_its_provenance(made: Made) -> None:
+    page = (made[1] / "out" / "index.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert page.count("<caption>") == page.count('<b class="badge">simulated clips</b>') == page.count("<table") == 3
+    assert "of 2 points" in page
+    assert "Do peak" not in page
+    assert "Does the LSTM earn its place beside an order-free summary?" in page
+
+
+def test_a_finished_point_is_not_made_again(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Of a point whose features were lost, the same are made again, and nothing stays of a process that was killed."""
+    simulated: set[float] = set()
+    stage = target_domain.stage
+
+    def counting(subject, split, emotion, number, config):  # type: ignore[no-untyped-def]
+        simulated.add(config.peak)
+        return stage(subject, split, emotion, number, config)
+
+    monkeypatch.setattr(target_domain, "stage", counting)
+    shutil.copytree(made[1] / "runs", tmp_path / "runs")
+    again = [*made[0][:-2], f"runs.root={tmp_path}/runs", f"out={tmp_path}/out"]
+    assert main(again) == DONE
+    for name in ("surface.csv", "readers.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (made[1] / "out" / name).read_bytes()
+    assert not simulated
+    (lost,) = (tmp_path / "runs" / "surface").glob("peak0.3-*")
+    shutil.rmtree(lost / "features")
+    (lost / ".store.killed").mkdir()
+    assert main(again) == DONE
+    assert simulated == {0.3}
+    assert (tmp_path / "out" / "surface.csv").read_bytes() == (made[1] / "out" / "surface.csv").read_bytes()
+    assert [path.name for path in lost.glob(".*")] == []
+    assert "simulated clips" in capsys.readouterr().err
+
+
+def test_an_encoder_that_may_have_learned_judged_stills_is_refused(
+    made: Made, encoder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    copy = shutil.copytree(encoder, tmp_path / "conv4")
+    arguments = ["surface", str(copy), *made[0][2:-2], f"runs.root={tmp_path}", f"out={tmp_path}/out"]
+    with edited(copy / "job.json") as job:
+        job["store"]["left_out"] = "of other stills"
+    assert "did not leave out the stills that judged clips" in refusal(capsys, arguments)
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(re.sub(r"excluding: .*", "excluding: null", config))
+    assert "learned stills without data.excluding" in refusal(capsys, arguments)
+    assert not (tmp_path / "surface").exists()
+
+
+def test_all_mistakes_are_listed_together(capsys: Capture) -> None:
+    output = refusal(
+        capsys,
+        [
+            *("surface", "peak=[0,1]", "resting=[1,1]", "subjects=[1,2]", "seeds=[]"),
+            "contrasts=[set,sets - frame,child_set - set]",
+        ],
+    )
+    for words in ("run is required", "peak", "resting: [1.0, 1.0]", "three numbers", "seeds", "READER - READER"):
+        assert words in output
+    assert "sets is none of frame" in output
+    assert "child_set is none of" in output
