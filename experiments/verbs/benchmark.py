@@ -22,7 +22,7 @@ __all__ = ["BenchmarkConfig", "benchmark"]
 
 def benchmark(config: BenchmarkConfig) -> str:
     """Make what is missing (encoders, features, readers, fine-tunings), plan, judge; return the result as text."""
-    from experiments.benchmarking import parts
+    from experiments.benchmarking import low_resource, parts
     from experiments.verbs.train import train
     from fer_id.readers.results import Encoder, FineTuned, judge, plan_contrasts
     from fer_id.readers.study import require_clips
@@ -61,6 +61,7 @@ def benchmark(config: BenchmarkConfig) -> str:
         tuned[head] = FineTuned.of(RunDir.open(path), studies[config.reference], frozen, config.seeds)
     encoders = [Encoder.of(run, studies[name], config.readers, config.seeds) for name, run in runs.items()]
     results = judge(contrasts, studies, config.seeds, config.relevant)
+    curve = low_resource.low_resource(config, studies[config.reference], clips[config.reference])
     rule = parts.rule(config, runs[config.reference])
     return write_benchmark(
         encoders,
@@ -68,6 +69,7 @@ def benchmark(config: BenchmarkConfig) -> str:
         results,
         planned,
         tuned,
+        curve,
         Path(config.out),
         reference=config.reference,
         rule=rule,

@@ -111,10 +111,8 @@ class FineTuned:
         """Judge a finished fine-tuning beside the fitted reader of the name ``head``; None: beside none."""
         table = run.predictions()
         table = table[(table["split"] == "test") & table["label"].notna()].set_index("clip_id")
-        rows = study.clips.set_index("clip_id").loc[table.index]
-        truth = np.array([study.labels.index(label) for label in table["label"]])
-        stills = rows["video_id"].where(rows["video_id"].notna(), rows.index.to_series()).astype(str)
-        clips = Clips.of(truth, rows["subject_id"].astype(str).tolist(), stills.tolist())
+        rows = study.clips.set_index("clip_id", drop=False).loc[table.index]
+        clips = Clips.of_table(rows, study.labels)
         right = (table["predicted"] == table["label"]).to_numpy().astype(np.float64)[None]
         if head is None:
             return cls(recall(right, clips), None, None, len(table))

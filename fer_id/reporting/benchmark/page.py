@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,13 @@ from fer_id.files import atomic_write_text
 from fer_id.readers.config import READERS, ReaderContrast
 from fer_id.readers.results import Encoder, FineTuned, Plan, write_results
 from fer_id.reporting.benchmark import paper
-from fer_id.reporting.benchmark.figures import contrast_figure, recall_figure
+from fer_id.reporting.benchmark.figures import contrast_figure, curve_figure, recall_figure
 from fer_id.reporting.page import write_page
 from fer_id.reporting.style import embedded
 from fer_id.reporting.words import difference_words, p_words, points
+
+if TYPE_CHECKING:
+    from fer_id.readers.low_resource import LearningCurve
 
 
 def write_benchmark(
@@ -29,6 +33,7 @@ def write_benchmark(
     results: Mapping[str, Verdict],
     plan: Plan,
     tuned: Mapping[str, FineTuned],
+    curve: LearningCurve | None,
     out: Path,
     *,
     reference: str,
@@ -41,13 +46,15 @@ def write_benchmark(
     """Write the page and the tables into ``out``; return the verdicts as text, and the path of the page.
 
     ``results`` are the judged contrasts by name, ``plan`` what was known of their power beforehand, ``tuned`` the
-    reference's encoder trained end to end by head, ``rule`` sentences on the conditions, ``costs`` the
-    multiply-adds and minutes of each part, ``labels`` the classes, ``relevant`` the difference in macro recall that
-    matters.
+    reference's encoder trained end to end by head, ``curve`` its readers with each child left out, ``rule`` sentences
+    on the conditions, ``costs`` the multiply-adds and minutes of each part, ``labels`` the classes, ``relevant`` the
+    difference in macro recall that matters.
     """
     out.mkdir(parents=True, exist_ok=True)
     atomic_write_text(out / "readers.csv", table_csv(readers_table(encoders)))
     atomic_write_text(out / "contrasts.csv", table_csv(contrasts_table(contrasts, results, plan)))
+    if curve is not None:
+        atomic_write_text(out / "low_resource.csv", table_csv(curve_table(curve).assign(provenance=provenance)))
     sentences = {
         contrast.name: verdict_sentence(contrast, results[contrast.name], len(results)) for contrast in contrasts
     }
@@ -61,6 +68,7 @@ def write_benchmark(
         results=results,
         plan=plan,
         tuned=tuned,
+        curve=curve,
         rule=rule,
         costs=costs,
         labels=labels,
@@ -77,6 +85,7 @@ def write_benchmark(
             {
                 "recall": recall_figure(encoders, provenance),
                 "contrasts": contrast_figure(results, relevant, provenance) if results else None,
+                "curve": curve_figure(curve, provenance) if curve is not None else None,
             }
         ),
     )
@@ -121,6 +130,19 @@ def contrasts_table(contrasts: Sequence[ReaderContrast], results: Mapping[str, V
         row |= {"p": verdict.estimate.p, "p_holm": verdict.p_holm, "verdict": verdict.answer, "bound": verdict.bound}
         row |= {"detectable": verdict.estimate.detectable(), "detectable_holm": verdict.estimate.detectable(tests)}
         rows.append(row | {"planned_holm": plan.errors[contrast.name].detectable(tests), "planned_from": plan.source})
+    return pd.DataFrame(rows)
+
+
+def curve_table(curve: LearningCurve) -> pd.DataFrame:
+    """Return a row per reader and cohort size: macro recall with its interval, each child left out in turn; and a row
+    for the reader fitted on the children of the training split."""
+    rows: list[dict[str, object]] = []
+    for reader, of in curve.estimates.items():
+        for size, estimate in of.items():
+            row: dict[str, object] = {"reader": reader, "protocol": "leave one child out", "children": size}
+            rows.append(row | {"cohorts": curve.cohorts[size]} | extent(estimate))
+        row = {"reader": reader, "protocol": "training split", "children": curve.learned, "cohorts": None}
+        rows.append(row | extent(curve.full[reader]))
     return pd.DataFrame(rows)
 
 
