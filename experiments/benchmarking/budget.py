@@ -73,6 +73,12 @@ def of_readers(readers: Sequence[str], seeds: int, clips: Sequence[int]) -> Cost
     return Cost(f"fits of {len(readers)} readers", RATE * sum(seconds) / 2)
 
 
+def of_low_resource(readers: Sequence[str], children: Sequence[int]) -> Cost:
+    """Return the cost of leaving each of so many children out once, in cohorts of several sizes, two side by side."""
+    networks = sum(name in SEEDED for name in readers)
+    return Cost(f"{sum(children)} times a child left out", RATE * networks * NETWORK_S * sum(children) / 2)
+
+
 def of_training(what: str, frame: int, frames: int, clips: int, judged: int) -> Cost:
     """Return the cost of so many clips (or stills) in training, and as many as ``judged`` without a backward pass."""
     return Cost(what, float(frame) * frames * (3 * clips + judged))

@@ -63,6 +63,23 @@ class FinetuneConfig:
 
 
 @dataclass
+class LowResourceConfig:
+    """Leave-one-child-out in cohorts of a few test children, on the reference's cached features."""
+
+    sizes: list[int] = setting([6, 12, 24], min=3, max=100_000, help="children of a cohort; empty: none")
+    draws: int = setting(
+        2, min=1, max=1000, help="cohorts of the largest size; sizes that divide their children judge the same ones"
+    )
+    readers: list[str] = setting(["frame", "set", "both_sets", "lstm"], help="those of readers= that are fitted so")
+
+    def clashes(self) -> Iterator[Clash]:
+        """Yield unknown readers, and those that would look at other clips of the child left out."""
+        known = [name for name in READERS if name not in OF_OTHER_CLIPS]
+        if wrong := [name for name in self.readers if name not in known]:
+            yield Clash(("readers",), f"{', '.join(wrong)}: none of {', '.join(known)}")
+
+
+@dataclass
 class BenchmarkConfig:
     """Configuration of a benchmark of encoders and readers."""
 
@@ -99,6 +116,7 @@ class BenchmarkConfig:
     )
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    low_resource: LowResourceConfig = field(default_factory=LowResourceConfig)
     seed: int = setting(0, min=0, max=2**32 - 1, help="of the encoders")
     name: str | None = setting(None, help="folder of the runs under runs.root; null: benchmark-<benchmark>", kind=PATH)
     out: str = setting("compare/benchmark", help="folder of the page and the tables")

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_modules.base import FerDataModule
 from data_modules.config import DataConfig
-from experiments.benchmarking import budget
+from experiments.benchmarking import budget, low_resource
 from experiments.benchmarking.config import BenchmarkConfig
 from experiments.config import InitConfig, TrainConfig
 from experiments.training.setup import open_data
@@ -130,6 +130,9 @@ def _on_clips(
     costs = budget.preparation(stills, len(reference.clips))
     costs += [budget.of_features(name, frame[name], sum(size), frames) for name, size in sizes.items()]
     costs.append(budget.of_readers(config.readers, len(config.seeds), [size[0] for size in sizes.values()]))
+    if cohorts := low_resource.sizes(config, reference):
+        children = [config.low_resource.draws * max(cohorts)] * len(cohorts)
+        costs.append(budget.of_low_resource(low_resource.readers(config), children))
     for head in config.finetune.heads:
         learned, *judged = config.finetune.at_most or sizes[config.reference]
         name, seen = f"{config.reference} with {head}, end to end", config.finetune.max_epochs * learned

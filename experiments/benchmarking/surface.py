@@ -49,7 +49,7 @@ from fer_id.store.reader import ClipStore
 
 @dataclass(frozen=True)
 class Grid:
-    """What the points share: a trained encoder, the stills it learned, and the simulation whose judged stills it left
+    """Parts that all points share: a trained encoder, the stills it learned, and the simulation whose judged stills it left
     out, of which every point has the first ``children``."""
 
     run: RunDir

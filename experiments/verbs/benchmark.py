@@ -22,7 +22,7 @@ __all__ = ["BenchmarkConfig", "benchmark"]
 
 def benchmark(config: BenchmarkConfig) -> str:
     """Make what is missing (encoders, features, readers, fine-tunings), plan, judge; return the result as text."""
-    from experiments.benchmarking import parts
+    from experiments.benchmarking import low_resource, parts
     from experiments.verbs.train import train
     from fer_id.readers.results import BenchmarkResults, Encoder, FineTuned, judge, plan_contrasts
     from fer_id.readers.study import require_clips
@@ -67,6 +67,7 @@ def benchmark(config: BenchmarkConfig) -> str:
         verdicts=judge(contrasts, studies, config.seeds, config.relevant),
         plan=planned,
         tuned=tuned,
+        curve=low_resource.low_resource(config, studies[config.reference], clips[config.reference]),
         labels=clips[config.reference].labels.names,
         provenance=clips[config.reference].provenance,
         relevant=config.relevant,

@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from fer_id.evaluation.intervals import LEVEL, Interval
 from fer_id.evaluation.paired import holm
 from fer_id.evaluation.scores import Floats, Ints
+from fer_id.labels import LabelSpace
 
 ALPHA, POWER = 1 - LEVEL, 0.8
 SHOWN, SMALLER, UNDECIDED = "shown", "shown to be smaller", "undecided"
@@ -40,6 +42,13 @@ class Clips:
         """Return the clips with the names of bases and stills as codes."""
         codes = [np.unique(np.asarray(names, dtype=str), return_inverse=True)[1] for names in (bases, stills)]
         return cls(np.unique(truth, return_inverse=True)[1], *codes)
+
+    @classmethod
+    def of_table(cls, rows: pd.DataFrame, labels: LabelSpace) -> Clips:
+        """Return the labelled clips of a store's table; one that no still drives is a cluster of its own."""
+        still = rows["video_id"].where(rows["video_id"].notna(), rows["clip_id"])
+        truth = np.array([labels.index(label) for label in rows["label"]])
+        return cls.of(truth, rows["subject_id"].astype(str).tolist(), still.astype(str).tolist())
 
     @property
     def clusters(self) -> tuple[Ints, Ints, Ints]:

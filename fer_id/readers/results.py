@@ -27,6 +27,7 @@ from fer_id.runs.run_dir import RunDir
 from fer_id.shapes import Number, record
 
 if TYPE_CHECKING:
+    from fer_id.readers.low_resource import LearningCurve
     from fer_id.readers.study import ReaderStudy
 
 FEWEST_PASSES, STILL_FALLING, LEAST_SHARE = 5, 0.02, 0.9
@@ -111,10 +112,8 @@ class FineTuned:
         """Judge a finished fine-tuning beside the fitted reader of the name ``head``; None: beside none."""
         table = run.predictions()
         table = table[(table["split"] == "test") & table["label"].notna()].set_index("clip_id")
-        rows = study.clips.set_index("clip_id").loc[table.index]
-        truth = np.array([study.labels.index(label) for label in table["label"]])
-        stills = rows["video_id"].where(rows["video_id"].notna(), rows.index.to_series()).astype(str)
-        clips = Clips.of(truth, rows["subject_id"].astype(str).tolist(), stills.tolist())
+        rows = study.clips.set_index("clip_id", drop=False).loc[table.index]
+        clips = Clips.of_table(rows, study.labels)
         right = (table["predicted"] == table["label"]).to_numpy().astype(np.float64)[None]
         if head is None:
             return cls(recall(right, clips), None, None, len(table))
@@ -148,6 +147,7 @@ class BenchmarkResults:
     verdicts: Mapping[str, Verdict]  # by name of the contrast
     plan: Plan  # what was known of their power beforehand
     tuned: Mapping[str, FineTuned]  # by head
+    curve: LearningCurve | None  # the reference's readers with each child left out
     labels: Sequence[str]
     provenance: str
     relevant: float  # difference in macro recall that matters

@@ -88,10 +88,11 @@ class ReaderStudy:
 
     def judged(self, split: str) -> Clips:
         """Return classes and clusters of the clips of :meth:`right`."""
-        rows = self.clips.iloc[self._rows(split)]
-        still = rows["video_id"].where(rows["video_id"].notna(), rows["clip_id"])
-        truth = np.array([self.labels.index(label) for label in rows["label"]])
-        return Clips.of(truth, rows["subject_id"].astype(str).tolist(), still.astype(str).tolist())
+        return Clips.of_table(self.labelled(split), self.labels)
+
+    def labelled(self, split: str) -> pd.DataFrame:
+        """Return the labelled clips of a split, in the order of :meth:`right`."""
+        return self.clips.iloc[self._rows(split)]
 
     def _path(self, reader: str, seed: int) -> Path:
         return self.folder / f"{reader}-s{seed}.parquet"

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fer_id.evaluation.contrasts import SHOWN, RecallEstimate, Verdict, recall, verdicts
 from fer_id.readers.config import ReaderContrast
 from fer_id.readers.results import estimates
-from fer_id.readers.study import ReaderStudy
+
+if TYPE_CHECKING:
+    from fer_id.readers.study import ReaderStudy
 
 
 @dataclass(frozen=True, order=True)

@@ -2,39 +2,14 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from fer_id.errors import DataError
-from fer_id.evaluation.config import Fold
 from fer_id.evaluation.predictions import check_predictions
 from fer_id.labels import TARGET
 from fer_id.readers import study as studies
-from fer_id.readers.frame_features import FrameFeatures, Origin
-from fer_id.readers.study import ReaderStudy
-
-N, T, D = 90, 4, 6
-
-
-@pytest.fixture
-def study(tmp_path):
-    """A study of 90 clips of 5 classes whose features tell the class at the apex; the last test clip has no face."""
-    rng = np.random.default_rng(0)
-    label = np.arange(N) % 5
-    course = np.tile([0.0, 0.5, 1.0, 0.2], (N, 1)) * (label != 4)[:, None]
-    values = 0.3 * rng.standard_normal((N, T, D))
-    values[np.arange(N)[:, None], np.arange(T), label[:, None]] += 3 * course
-    valid = np.ones((N, T), bool)
-    valid[-1] = False
-    names = [f"c{row:02d}" for row in range(N)]
-    clips = pd.DataFrame({"clip_id": names, "subject_id": [f"s{row // 10}" for row in range(N)]})
-    clips = clips.assign(label=[TARGET.names[k] for k in label], video_id=[f"v{row % 30}" for row in range(N)])
-    clips = clips.assign(intensity=list(course), n_valid=valid.sum(1), length=T, severity="mild")
-    fold = Fold("official", np.arange(40), np.arange(40, 60), np.arange(60, N), {})
-    features = FrameFeatures(values.astype(np.float16), valid, tmp_path)
-    origin = Origin.of("w", "s", names)
-    return ReaderStudy(tmp_path / "conv4", features, origin, clips, fold, TARGET, updates=3, groups=["severity"])
+from fer_id.readers.frame_features import Origin
 
 
 def test_predictions_are_those_of_a_run_and_made_once(study, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,6 +11,9 @@ from matplotlib.figure import Figure
 from fer_id.evaluation.contrasts import SHOWN, SMALLER, UNDECIDED, Verdict
 from fer_id.readers.results import Encoder
 from fer_id.reporting import style
+
+if TYPE_CHECKING:
+    from fer_id.readers.low_resource import LearningCurve
 
 _COLOURS = {SHOWN: style.BLUE, SMALLER: style.GREEN, UNDECIDED: style.MUTED}
 
@@ -32,6 +36,28 @@ def recall_figure(encoders: Sequence[Encoder], provenance: str) -> Figure:
     style.name_rows(axes, readers)
     style.percent_axis(axes, "x")
     axes.set_xlabel("macro recall, 95\u202f% interval over bases and stills")
+    style.legend_beside(axes)
+    return figure
+
+
+@style.styled()
+def curve_figure(curve: LearningCurve, provenance: str) -> Figure:
+    """Draw the macro recall of each reader over the number of children of a cohort, each left out in turn, and at the
+    right of a reader that learned from the training split."""
+    figure, axes = style.one_panel(9.0, 3.6, "Macro recall by number of children, leave one child out", provenance)
+    sizes = [*next(iter(curve.estimates.values())), curve.learned]
+    shifts = np.linspace(-0.15, 0.15, len(curve.estimates)) if len(curve.estimates) > 1 else [0.0]
+    for (reader, of), shift, colour in zip(curve.estimates.items(), shifts, style.CYCLE, strict=False):
+        estimates = [*of.values(), curve.full[reader]]
+        places = np.arange(len(sizes)) + float(shift)
+        axes.plot(places[:-1], [estimate.value for estimate in of.values()], "-", color=colour, linewidth=1.2)
+        axes.plot(places, [estimate.value for estimate in estimates], "o", color=colour, markersize=4, label=reader)
+        for place, interval in zip(places, (estimate.interval() for estimate in estimates), strict=True):
+            if interval.low is not None and interval.high is not None:
+                axes.plot([place, place], [interval.low, interval.high], color=colour, linewidth=1.2)
+    axes.set_xticks(range(len(sizes)), [*map(str, sizes[:-1]), f"{sizes[-1]}\n(training split)"])
+    style.percent_axis(axes, "y")
+    axes.set(xlabel="children of a cohort", ylabel="macro recall, 95\u202f% interval")
     style.legend_beside(axes)
     return figure
 

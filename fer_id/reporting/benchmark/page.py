@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,10 +19,13 @@ from fer_id.files import atomic_write_text
 from fer_id.readers.config import READERS, ReaderContrast
 from fer_id.readers.results import BenchmarkResults, Encoder, write_results
 from fer_id.reporting.benchmark import paper
-from fer_id.reporting.benchmark.figures import contrast_figure, recall_figure
+from fer_id.reporting.benchmark.figures import contrast_figure, curve_figure, recall_figure
 from fer_id.reporting.page import write_page
 from fer_id.reporting.style import embedded
 from fer_id.reporting.words import difference_words, p_words, points
+
+if TYPE_CHECKING:
+    from fer_id.readers.low_resource import LearningCurve
 
 
 def write_benchmark(
@@ -35,6 +39,9 @@ def write_benchmark(
     encoders, judged = results.encoders, results.verdicts
     atomic_write_text(out / "readers.csv", table_csv(readers_table(encoders)))
     atomic_write_text(out / "contrasts.csv", table_csv(contrasts_table(results)))
+    if results.curve is not None:
+        rows = curve_table(results.curve).assign(provenance=results.provenance)
+        atomic_write_text(out / "low_resource.csv", table_csv(rows))
     sentences = {each.name: verdict_sentence(each, judged[each.name], len(judged)) for each in results.contrasts}
     best = max((encoder.convergence.accuracy or 0.0 for encoder in encoders), default=0.0)
     index = write_page(
@@ -55,6 +62,7 @@ def write_benchmark(
             {
                 "recall": recall_figure(encoders, results.provenance),
                 "contrasts": contrast_figure(judged, results.relevant, results.provenance) if judged else None,
+                "curve": curve_figure(results.curve, results.provenance) if results.curve is not None else None,
             }
         ),
     )
@@ -99,6 +107,19 @@ def contrasts_table(results: BenchmarkResults) -> pd.DataFrame:
         row |= {"p": verdict.estimate.p, "p_holm": verdict.p_holm, "verdict": verdict.answer, "bound": verdict.bound}
         row |= {"detectable": verdict.estimate.detectable(), "detectable_holm": verdict.estimate.detectable(tests)}
         rows.append(row | {"planned_holm": plan.errors[contrast.name].detectable(tests), "planned_from": plan.source})
+    return pd.DataFrame(rows)
+
+
+def curve_table(curve: LearningCurve) -> pd.DataFrame:
+    """Return a row per reader and cohort size: macro recall with its interval, each child left out in turn; and a row
+    for the reader fitted on the children of the training split."""
+    rows: list[dict[str, object]] = []
+    for reader, of in curve.estimates.items():
+        for size, estimate in of.items():
+            row: dict[str, object] = {"reader": reader, "protocol": "leave one child out", "children": size}
+            rows.append(row | {"cohorts": curve.cohorts[size]} | extent(estimate))
+        row = {"reader": reader, "protocol": "training split", "children": curve.learned, "cohorts": None}
+        rows.append(row | extent(curve.full[reader]))
     return pd.DataFrame(rows)
 
 

@@ -1,4 +1,4 @@
-"""``fer-id surface`` by the command line, on simulated drawn faces and a tiny encoder."""
+"""``fer-id surface`` by the command line, after a benchmark of simulated drawn faces and a tiny encoder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sklearn.metrics import recall_score
 
 from experiments.cli import DONE, main
@@ -22,12 +23,19 @@ Made = tuple[list[str], Path]
 
 @pytest.fixture(scope="module")
 def encoder(stores: dict[str, list[Path]], stills_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished training on stills without those of the judged clips; read-only."""
-    root = tmp_path_factory.mktemp("encoder")
-    tiny = ("model=conv4", "model.widths=[4,4,8,8]", "model.convs=[1,1,1,1]", "trainer.max_epochs=1", "batch_size=16")
-    data = ("data=fer2013", f"data.store={stills_store}", f"data.excluding={stores['simulated'][0]}")
-    assert main(["train", *data, *tiny, *QUICK, f"runs.root={root}", "name=study/conv4"]) == DONE
-    return root / "study" / "conv4"
+    """The encoder of a finished benchmark of simulated children, its page in ``out`` beside ``runs``; read-only."""
+    root = tmp_path_factory.mktemp("benchmark")
+    model = {"name": "conv4", "encoder": "conv4", "head": "mean", "widths": [4, 4, 8, 8], "convs": [1, 1, 1, 1]}
+    (root / "conv4.yaml").write_text(yaml.safe_dump({"model": model, "data": {"frames": "frame"}}))
+    arguments = [
+        *("benchmark", "data=simulated", f"data.store={stores['simulated'][0]}", f"encoders=[{root}/conv4.yaml]"),
+        *(f"pretrain.store={stills_store}", "pretrain.data=fer2013", "pretrain.max_epochs=1", "budget=null"),
+        *("contrasts=[peak = conv4/set - conv4/frame]", "readers=[frame,set]", "finetune.heads=[]", "batch_size=16"),
+        *("low_resource.sizes=[4,5]", "low_resource.draws=1", "workers=1", "trainer.resolution=[]", *QUICK),
+        *(f"runs.root={root}/runs", f"out={root}/out", "name=study"),
+    ]
+    assert main(arguments) == DONE
+    return root / "runs" / "study" / "encoders" / "conv4"
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +49,21 @@ def made(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     ]
     assert main(arguments) == DONE
     return arguments, root
+
+
+def test_the_benchmark_leaves_one_child_out(encoder: Path) -> None:
+    """Cohorts of all four test children; of five, there are not enough."""
+    out = encoder.parents[3] / "out"
+    table = pd.read_csv(out / "low_resource.csv").set_index(["reader", "protocol"])
+    assert table["children"].tolist() == [4, 12, 4, 12]
+    paths = (encoder.parents[1] / "readers" / "conv4" / "low_resource").glob("*/set-s0.parquet")
+    tests = pd.concat([pd.read_parquet(path).query("split == 'test'") for path in paths])
+    assert tests["subject_id"].nunique() == tests["fold"].nunique() == 4
+    score = recall_score(tests["label"], tests["predicted"], average="macro")
+    assert table.loc[("set", "leave one child out"), "value"] == pytest.approx(score)
+    page = (out / "index.html").read_text()
+    assert "The paper's own protocol, on simulated clips" in page.replace("&#39;", "'")
+    assert page.count("<caption>") == page.count('<b class="badge">simulated clips</b>') == page.count("<table")
 
 
 def test_the_tables_agree_with_the_predictions(made: Made) -> None:
