@@ -49,8 +49,8 @@ from fer_id.store.reader import ClipStore
 
 @dataclass(frozen=True)
 class Grid:
-    """Parts that all points share: a trained encoder, the stills it learned, and the simulation whose judged stills it left
-    out, of which every point has the first ``children``."""
+    """Parts that all points share: a trained encoder, the stills it learned, and the simulation whose judged stills it
+    left out, of which every point has the first ``children``."""
 
     run: RunDir
     source: ClipStore

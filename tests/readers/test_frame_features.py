@@ -42,7 +42,7 @@ def test_the_features_are_those_of_the_encoder(cached):
 def test_features_of_something_else_are_refused_with_the_remedy(cached, part, words):
     *_, origin, features = cached
     other = origin.model_copy(update={part: "another"})
-    with pytest.raises(RunError, match=f"{words}.*fer-id benchmark.*rm -r"):
+    with pytest.raises(RunError, match=f"{words}.*the same command.*rm -r"):
         FrameFeatures.open(features.folder, other)
 
 
