@@ -93,10 +93,10 @@ def _drift(made: list[Expression], shown: list[Pictures], levels: list[float]) -
     candidates = np.stack([*(each.base.picture for each in made), *(each.other.picture for each in made)])
     for name, mask in masks.items():
         for level, pictures in zip(levels, shown, strict=True):
-            own = np.arange(len(made))
-            near = np.array([_nearest(pictures[k], candidates, mask[k]) for k in own])
-            shares = [float((near % len(made) == own).mean()), float((near == own).mean())]
-            lines.append(f"  {name:<11} e={level:<5g} {shares[1]:.3f}  {shares[0] - shares[1]:.3f}")
+            near = [candidates[_nearest(pictures[k], candidates, mask[k])] for k in range(len(made))]
+            own = np.mean([np.array_equal(still, each.base.picture) for still, each in zip(near, made, strict=True)])
+            other = np.mean([np.array_equal(still, each.other.picture) for still, each in zip(near, made, strict=True)])
+            lines.append(f"  {name:<11} e={level:<5g} {own:.3f}  {other:.3f}")
     return lines
 
 
