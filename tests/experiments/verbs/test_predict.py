@@ -171,7 +171,7 @@ def test_flagged_windows_name_no_label_in_any_output(run: RunDir, predict: Predi
         assert (row["status"], end) == ("for review", round(float(row["to_s"]) * 1000))
         assert all(name in words for name in TARGET.names)
     assert {annotation[2] for annotation in eaf.get_annotation_data_for_tier("corrected")} == {""}
-    behaviors = [f"model: {answer}" for answer in answers]
+    behaviors = [f"model: {answer}" for answer in merged]
     events = list(csv.DictReader((out / "review_boris.csv").open()))
     assert [row["Behavior"] for row in events if row["Behavior"] not in ("no face", "for review")] == behaviors
     page = (out / "index.html").read_text()
