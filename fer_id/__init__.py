@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ClipClassification",
+    "ModelConfig",
     "RunDir",
     "build_model",
     "evaluate",
@@ -20,6 +21,7 @@ _get = lazy_exports(
     __name__,
     {
         "ClipClassification": "fer_id.tasks.classification",
+        "ModelConfig": "fer_id.models.config",
         "TrainingRun": "fer_id.runs.training_run",
         "build_model": "fer_id.models.build",
         "evaluate": "fer_id.runs.training_run",
