@@ -32,8 +32,8 @@ class FolderConfig(NamesConfig, StillsConfig):
 
     def clashes(self) -> Iterator[Clash]:
         """Yield the clashes of the pattern, and of one that names nothing to divide the pictures by."""
-        yield from (found := list(super().clashes()))
-        if self.pattern and not found and not {"subject", "split"} & compile_pattern(self.pattern).groupindex.keys():
+        yield from (clashes := list(super().clashes()))
+        if self.pattern and not clashes and not {"subject", "split"} & compile_pattern(self.pattern).groupindex.keys():
             yield Clash(("pattern",), "has neither {subject} nor {split}, so nothing divides the pictures")
 
 

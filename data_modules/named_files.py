@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_modules.patterns import FACTS, TAKEN, compile_pattern, group_fields, matched_files
-from data_modules.reader_checks import subject_faults
+from data_modules.reader_checks import say_other_counts, subject_faults
 from data_modules.tables import Table
 from fer_id.errors import ConfigError, DataError, Problems, cut, quoted
 from fer_id.labels import SPACES, LabelSpace, get_space
-from fer_id.progress import say
 from fer_id.settings import Clash, setting
 
 SPLITS = {
@@ -210,9 +209,6 @@ def _check_names(
 
 def _say_other_counts(files: list[NamedFile], config: NamesConfig, root: Path) -> None:
     """Print where the numbers of files, subjects or a split differ from the published ones."""
-    found = Counter(file.split for file in files if file.split) | Counter(
-        {"files": len(files), "subjects": len({file.subject for file in files if file.subject})}
-    )
-    for what, published in config.counts.items():
-        if found[what] != published:
-            say(f"{config.title or root.name}: {found[what]:,} {what} found, and {published:,} are published")
+    sizes = Counter(file.split for file in files if file.split)
+    sizes |= {"files": len(files), "subjects": len({file.subject for file in files if file.subject})}
+    say_other_counts(config.title or root.name, {what: sizes[what] for what in config.counts}, config.counts)

@@ -100,8 +100,8 @@ def matched_files(
     named = ", ".join(cut(place, 80) for place in others[:MOST_NAMED]) + (", ..." if others[MOST_NAMED:] else "")
     if not matches:
         kinds = " ".join(sorted(suffixes))
-        found = f"; there are {named}" if others else f"; none ends in one of {kinds}"
-        raise DataError(f"{root}: data.pattern matches none of {len(places)} files{found}")
+        present = f"; there are {named}" if others else f"; none ends in one of {kinds}"
+        raise DataError(f"{root}: data.pattern matches none of {len(places)} files{present}")
     if others:
         left_out["name without the pattern"] += len(others)
         say(f"{root.name}: data.pattern does not match {len(others)} of {len(of_kind)} files: {named}")

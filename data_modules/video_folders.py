@@ -25,10 +25,10 @@ class VideoFolderConfig(NamesConfig, VideoConfig):
 
     def clashes(self) -> Iterator[Clash]:
         """Yield the clashes of the pattern, and of one without subjects."""
-        yield from (found := list(super().clashes()))
-        if not found and not self.pattern:
+        yield from (clashes := list(super().clashes()))
+        if not clashes and not self.pattern:
             yield Clash(("pattern",), "is empty; say what the names hold, such as {subject}-{label}.mp4")
-        elif not found and "subject" not in compile_pattern(self.pattern).groupindex:
+        elif not clashes and "subject" not in compile_pattern(self.pattern).groupindex:
             yield Clash(("pattern",), "has no field {subject}, and clips of people are divided by person")
 
 

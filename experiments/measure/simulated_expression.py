@@ -56,14 +56,14 @@ def measure(config: ExpressionConfig) -> str:
     lines.append(" " * 10 + "".join(f"  e={level:<5g}" for level in config.levels) + "  still")
     for name in track(names, "reading expressions"):
         made = [expression for child in children for _, expression in child.expressions[name]]
-        shown = [np.stack([frame_at(each, level) for each in made]) for level in config.levels]
-        shown.append(np.stack([each.other.picture for each in made]))
+        frames = [np.stack([frame_at(each, level) for each in made]) for level in config.levels]
+        frames.append(np.stack([each.other.picture for each in made]))
         right = [
-            (_logits(trained, pictures)[:, columns].argmax(axis=1) == names.index(name)).mean() for pictures in shown
+            (_logits(trained, pictures)[:, columns].argmax(axis=1) == names.index(name)).mean() for pictures in frames
         ]
         lines.append(f"{name:<10}" + "".join(f"  {share:<7.3f}" for share in right))
         if name == "neutral":
-            lines += _drift(made, shown[:-1], config.levels)
+            lines += _drift(made, frames[:-1], config.levels)
     return "\n".join(lines)
 
 
@@ -84,7 +84,7 @@ def _logits(trained: TrainedModel, pictures: Pictures) -> NDArray[Any]:
     return torch.cat(answers).numpy()
 
 
-def _drift(made: list[Expression], shown: list[Pictures], levels: list[float]) -> list[str]:
+def _drift(made: list[Expression], frames: list[Pictures], levels: list[float]) -> list[str]:
     """Return, by intensity, the share of neutral frames nearest to the child's own still, and to the other still, among
     all of them: the whole crop, and the inner face alone."""
     lines = ["nearest still of a neutral clip's frame: the child's own, the other's"]
@@ -92,7 +92,7 @@ def _drift(made: list[Expression], shown: list[Pictures], levels: list[float]) -
     masks = {"crop": np.ones_like(inner), "inner face": inner}
     candidates = np.stack([*(each.base.picture for each in made), *(each.other.picture for each in made)])
     for name, mask in masks.items():
-        for level, pictures in zip(levels, shown, strict=True):
+        for level, pictures in zip(levels, frames, strict=True):
             near = [candidates[_nearest(pictures[k], candidates, mask[k])] for k in range(len(made))]
             own = np.mean([np.array_equal(still, each.base.picture) for still, each in zip(near, made, strict=True)])
             other = np.mean([np.array_equal(still, each.other.picture) for still, each in zip(near, made, strict=True)])

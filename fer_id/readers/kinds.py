@@ -20,7 +20,7 @@ from fer_id.readers.networks import Lesson, balanced_loss, fit_network
 from fer_id.tasks.features import Features, Reader, linear_reader
 
 PENALTIES = (1.0, 1e-1, 1e-2)
-"""Of the linear readers, the strongest first, which wins a tie."""
+"""Penalties of the linear readers, the strongest first, which wins a tie."""
 
 Fitted = Callable[[Features], Tensor]
 """Clips -> logits (N, K)."""

@@ -62,7 +62,7 @@ class Convergence:
         """Return why the encoder does not count as trained to its end, beside the ``best`` accuracy on stills of all
         encoders; None where it does."""
         if self.passes < FEWEST_PASSES:
-            return f"{self.passes} passes"
+            return f"{self.passes} pass{'' if self.passes == 1 else 'es'}"
         if self.fall is not None and self.fall > STILL_FALLING:
             return f"loss still falls by {100 * self.fall:.0f} %"
         if self.accuracy is not None and self.accuracy < LEAST_SHARE * best:
@@ -106,6 +106,7 @@ class FineTuned:
     frozen: RecallEstimate | None
     difference: RecallEstimate | None
     clips: int
+    passes: int  # over the training clips
 
     @classmethod
     def of(cls, run: RunDir, study: ReaderStudy, head: str | None, seeds: Sequence[int]) -> FineTuned:
@@ -115,13 +116,15 @@ class FineTuned:
         rows = study.clips.set_index("clip_id", drop=False).loc[table.index]
         clips = Clips.of_table(rows, study.labels)
         right = (table["predicted"] == table["label"]).to_numpy().astype(np.float64)[None]
+        passes = len(run.learning_curve())
         if head is None:
-            return cls(recall(right, clips), None, None, len(table))
+            return cls(recall(right, clips), None, None, len(table), passes)
         frozen = study.right(head, seeds, "test")
         reader = study.predictions(head, seeds[0])
         names = reader.loc[(reader["split"] == "test") & reader["label"].notna(), "clip_id"]
         frozen = frozen[:, [names.tolist().index(name) for name in table.index]]
-        return cls(recall(right, clips), recall(frozen, clips), recall_difference(right, frozen, clips), len(table))
+        difference = recall_difference(right, frozen, clips)
+        return cls(recall(right, clips), recall(frozen, clips), difference, len(table), passes)
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def test_what_is_left_out_is_counted_and_named(named_folder: Folder, capsys: pyt
     assert store.card.audit["left_out"] == left_out
     stderr = capsys.readouterr().err
     assert "data.pattern does not match 1 of 4 files: cover.jpg" in stderr
-    assert "raw: 2 files found, and 3 are published" in stderr
+    assert "raw: 2 files, and 3 are published" in stderr
     assert "subjects found" not in stderr
 
 

@@ -167,7 +167,7 @@ COMPARED = {
 
 
 def _control_pages(found: dict[str, Any], place: str) -> None:
-    """What ``fer-id controls`` makes of ``controls.json``; a figure takes long, and is drawn where it may fail."""
+    """Run ``fer-id controls`` on ``controls.json``; its figure takes long, and is drawn where it may fail."""
     if {*found["accuracy"]} == {*CONTROLS}:  # else they are computed again
         controls = Controls.model_validate(found)
         accuracies(controls)

@@ -111,7 +111,7 @@ def test_the_page_is_a_single_file_with_its_provenance(made: Made) -> None:
 def test_a_finished_point_is_not_made_again(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """Of a point whose features were lost, the same are made again, and nothing stays of a process that was killed."""
+    """Features that were lost are made again, equal to before, and a killed process leaves nothing behind."""
     simulated: set[float] = set()
     stage = target_domain.stage
 
