@@ -58,7 +58,7 @@ class LabelledFrames(NamedTuple):
 class FrameSequenceConfig(FacesConfig):
     """Settings of ``prepare`` of such a dataset, with its rule that makes clips.
 
-    ``surroundings``: whether the pictures show more than the face, which then is followed.
+    ``surroundings``: True where the pictures show more than the face, which then is followed.
     """
 
     surroundings: ClassVar[bool] = True

@@ -1,8 +1,8 @@
 """Budget of a benchmark in multiply-adds: what preparation, features and readers cost, and what is left for encoders.
 
 Multiply-adds compare between machines, seconds do not; work that is no arithmetic (decoding, landmarks, warping) is
-counted by its seconds on two cores at :data:`RATE`, as measured in docs/RESULTS.md. A backward pass is counted as two
-forward passes.
+counted by its estimated seconds on two cores at :data:`RATE`. A backward pass is counted as two forward passes.
+Depthwise convolutions (EfficientNet) reach about a third of that rate, so they take longer than their minutes.
 """
 
 from __future__ import annotations
