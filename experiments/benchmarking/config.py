@@ -130,7 +130,7 @@ class BenchmarkConfig:
     runs: RunsConfig = field(default_factory=RunsConfig)
 
     def clashes(self) -> Iterator[Clash]:
-        """Yield unknown or repeated encoders and readers, parts that are not three numbers, and impossible contrasts."""
+        """Yield unknown or repeated encoders and readers, wrong parts of the stores, and impossible contrasts."""
         if len(self.data.store) != 1:
             yield Clash(("data.store",), f"{self.data.store}: expected one store of clips, as fer-id simulate makes it")
         names, unknown = [], False
