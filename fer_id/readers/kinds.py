@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from fer_id.models.build import HEAD_CLASSES
-from fer_id.readers.baselines import minus_running_median
 from fer_id.readers.networks import Lesson, balanced_loss, fit_network
 from fer_id.tasks.features import Features, Reader, linear_reader
 
@@ -79,13 +78,6 @@ def _pooled(head: str, lesson: Lesson, seed: int) -> Fitted:
     return lambda clips: best(vectors(clips))
 
 
-def _running(lesson: Lesson, seed: int) -> Fitted:
-    """Fit the set of frames minus the running median."""
-    train, validation = map(minus_running_median, (lesson.train, lesson.validation))
-    fitted = _pooled("set", replace(lesson, train=train, validation=validation), seed)
-    return lambda clips: fitted(minus_running_median(clips))
-
-
 def _shuffled(lesson: Lesson, seed: int) -> Fitted:
     """Fit the LSTM on clips whose frames are in random order, one order for each clip, and judge such clips: what the
     same network knows without the order."""
@@ -96,8 +88,7 @@ def _shuffled(lesson: Lesson, seed: int) -> Fitted:
 
 _FITS: dict[str, Callable[[Lesson, int], Fitted]] = {
     "frame": _frame,
-    **{head: partial(_pooled, head) for head in ("mean", "set", "own_set", "both_sets")},
-    "running_set": _running,
+    **{head: partial(_pooled, head) for head in ("mean", "set", "own_set", "both_sets", "running_set")},
     **{head: partial(fit_network, head) for head in ("lstm", "own_lstm", "attention")},
     "shuffled_lstm": _shuffled,
 }
