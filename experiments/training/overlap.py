@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from data_modules.base import FerDataModule
 from data_modules.pool import holds_images, made_of
+from experiments.training.parents import require_left_out_stills
 from experiments.training.setup import open_run_data
 from fer_id.errors import DataError, FerIdError, LeakageError, cut
 from fer_id.evaluation.config import Rows
@@ -104,6 +105,7 @@ def _require_other_store(run: RunDir, data: FerDataModule) -> None:
                 f"{ancestor.path} learned from {store.path}: its worth there, on clips it did not see, stands in its "
                 "own report; name another store"
             )
+        require_left_out_stills(ancestor, data.stores)
         official = (ancestor.config().get("protocol") or {}).get("name") == "official"
         shared = {*made_of(data.stores), store.fingerprint} & {*known, *recorded.made_of}
         if shared and not (official and (data.clips["split"] == "test").any()):

@@ -17,6 +17,7 @@ from fer_id.progress import say
 from fer_id.runs.ancestry import ancestry, open_fold, require_unseen
 from fer_id.runs.job import Geometry
 from fer_id.runs.run_dir import RunDir
+from fer_id.store.reader import ClipStore
 
 FIRST_MAPPING = "mesh-1"
 """Mapping of runs and bundles whose record names none; drawn landmarks come from no mesh."""
@@ -82,6 +83,19 @@ def _described(geometry: Geometry) -> str:
     return f"{geometry.colour}, " + (f"eyes at {geometry.eyes}" if geometry.eyes else "not aligned")
 
 
+def require_left_out_stills(run: RunDir, stores: Sequence[ClipStore]) -> None:
+    """Raise LeakageError where a run learned from the pictures that clips of these stores were simulated from, and did
+    not leave out those that the simulation, whose card lists them, moved to validation and test."""
+    recorded = run.job().store
+    theirs = {*(recorded.fingerprint or "").split(", "), *recorded.made_of}
+    moved = [store for store in stores if store.card.settings.stills and {*made_of([store])} & theirs]
+    if learned := [str(store.path) for store in moved if judged_stills(store) != recorded.left_out]:
+        raise LeakageError(
+            f"{run.path} learned from stills that tested clips of {', '.join(learned)} were made of: the simulation "
+            f"moved training stills to test. Train it again with data.excluding={learned[0]}, as fer-id benchmark does"
+        )
+
+
 def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
     """Raise LeakageError where a run may have learned from images that this fold tests.
 
@@ -98,12 +112,7 @@ def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: F
     theirs = known | set(recorded.made_of)
     if not ours & theirs:
         return
-    moved = [store for store in strange if store.card.settings.stills and {*made_of([store])} & theirs]
-    if learned := [str(store.path) for store in moved if judged_stills(store) != recorded.left_out]:
-        raise LeakageError(
-            f"{run.path} learned from stills that tested clips of {', '.join(learned)} were made of: the simulation "
-            f"moved training stills to test. Train it again with data.excluding={learned[0]}, as fer-id benchmark does"
-        )
+    require_left_out_stills(run, strange)
     if fold.part is not None:
         raise LeakageError(
             f"{run.path} may have learned from the pictures that the children of protocol.cross_fit show; say "

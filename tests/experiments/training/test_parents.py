@@ -13,6 +13,7 @@ from data_modules.config import DataConfig
 from experiments.config import InitConfig, TrainConfig
 from experiments.settings.loading import plain
 from experiments.training.job import describe_job
+from experiments.training.overlap import Learned, judged_rows
 from experiments.training.parents import open_parent
 from fer_id.errors import CheckpointError, LeakageError, RunError, StoreError
 from fer_id.evaluation.config import ProtocolConfig
@@ -190,6 +191,8 @@ def test_an_encoder_left_out_the_stills_that_a_simulation_moved_to_test(tmp_path
     write_json(clips / "card.json", card)
     first = finish(tmp_path / "first", *training(store, protocol="official"))
     refused(LeakageError, f"data.excluding={clips}", *training(clips, protocol="official", run=first))
+    with pytest.raises(LeakageError, match="moved training stills to test"):
+        judged_rows(RunDir(first), training(clips, protocol="official")[1], Learned([], []))
     second = finish(tmp_path / "second", *training(store, protocol="official", excluding=str(clips)))
     assert opened(*training(clips, protocol="official", run=second)) is not None
 
