@@ -150,7 +150,8 @@ def fit_studies(studies: Sequence[ReaderStudy], readers: Sequence[str], seeds: S
             lesson = Path(draft) / f"{number}.pt"
             torch.save(study._lesson(), lesson)
             calls += [(lesson, *job) for job in left]
-        fits = track(_in_processes(calls, workers), f"fitting readers of {root.name}", len(calls))
+        whose = root.name if len(studies) == 1 else f"{len(missing)} sets of clips"
+        fits = track(_in_processes(calls, workers), f"fitting readers of {whose}", len(calls))
         targets = [(study, *job) for study, left in missing for job in left]
         for (study, name, seed), (validation, test) in zip(targets, fits, strict=True):
             parts = [study._table("validation", validation), study._table("test", test)]
