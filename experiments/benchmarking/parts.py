@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from data_modules.base import FerDataModule
 from data_modules.config import DataConfig
@@ -19,11 +20,11 @@ from experiments.verbs.controls import require_one_length
 from experiments.verbs.models import model_file
 from fer_id.evaluation.config import SPLITS, ProtocolConfig, Rows
 from fer_id.files import sha256
-from fer_id.models.build import model_cost
+from fer_id.models.build import ModelCost, model_cost
 from fer_id.models.config import ModelConfig
 from fer_id.progress import say, track
 from fer_id.readers.frame_features import FrameFeatures, Origin
-from fer_id.readers.study import ReaderStudy
+from fer_id.readers.study import DIM, ReaderStudy
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
 
@@ -101,18 +102,20 @@ def plan(
     models = encoder_models(config)
     every = budget.Passes(None, config.pretrain.max_epochs)
     stills = open_data(on_stills(config, models[config.reference], every), None)
-    frame = {name: model_cost(model).frame for name, model in models.items()}
-    spent = _on_clips(config, clips, frame, len(stills.clips))
+    cost = {name: model_cost(model) for name, model in models.items()}
+    spent = _on_clips(config, clips, cost, len(stills.clips))
     number, judged = len(stills.fold.train), len(stills.fold.validation) + len(stills.fold.test)
     if config.budget is None:
         plans = dict.fromkeys(models, every)
         seen = every.epochs * number
-        parts = {name: budget.of_training(f"{name} on stills", frame[name], 1, seen, judged) for name in models}
+        costs = [budget.of_training(f"{name} on stills", cost[name], seen, judged) for name in models]
     else:
-        parts = budget.shares(config.budget, spent, list(models), config.reference)
+        seconds = budget.shares(config.budget, spent, list(models), config.reference)
         resolution = config.trainer.resolution
-        plans = {name: budget.passes(parts[name], models[name], number, judged, resolution) for name in models}
-    costs = [*spent, *parts.values()]
+        planned = [budget.passes(seconds[name], models[name], number, judged, resolution) for name in models]
+        plans = dict(zip(models, (plan for plan, _ in planned), strict=True))
+        costs = [each for _, each in planned]
+    costs = [*spent, *costs]
     for line in budget.table(costs, plans):
         say(line)
     listed = int((stills.clips["split"] == "train").sum())  # before repeats and judged stills are left out
@@ -121,22 +124,23 @@ def plan(
 
 
 def _on_clips(
-    config: BenchmarkConfig, clips: Mapping[str, FerDataModule], frame: Mapping[str, int], stills: int
+    config: BenchmarkConfig, clips: Mapping[str, FerDataModule], cost: Mapping[str, ModelCost], stills: int
 ) -> list[budget.Cost]:
     """Return the cost of everything but the encoders: preparation, features, readers and fine-tunings."""
     reference = clips[config.reference]
     frames = int(reference.clips["length"].max())
     sizes = {name: [len(getattr(data.fold, split)) for split in SPLITS] for name, data in clips.items()}
     costs = budget.preparation(stills, len(reference.clips))
-    costs += [budget.of_features(name, frame[name], sum(size), frames) for name, size in sizes.items()]
+    costs += [budget.of_features(cost[name], sum(size), frames) for name, size in sizes.items()]
     costs.append(budget.of_readers(config.readers, len(config.seeds), [size[0] for size in sizes.values()]))
     if cohorts := low_resource.sizes(config, reference):
         children = [config.low_resource.draws * max(cohorts)] * len(cohorts)
         costs.append(budget.of_low_resource(low_resource.readers(config), children))
     for head in config.finetune.heads:
         learned, *judged = config.finetune.at_most or sizes[config.reference]
-        name, seen = f"{config.reference} with {head}, end to end", config.finetune.max_epochs * learned
-        costs.append(budget.of_training(name, frame[config.reference], frames, seen, sum(judged)))
+        seen = config.finetune.max_epochs * learned
+        what = f"{config.reference} with {head}, end to end"
+        costs.append(budget.of_training(what, cost[config.reference], frames * seen, frames * sum(judged)))
     return costs
 
 
@@ -148,9 +152,9 @@ def rule(config: BenchmarkConfig, reference: RunDir) -> list[str]:
     sentences = [
         f"Every encoder learns once, on {stills['train']:,} stills of {config.pretrain.data}, and {begun}. Stills that "
         "validation and test clips were made of, and pictures near-identical to them, are left out.",
-        "Every reader then sees the same features of every frame (on 128 principal components of the training frames) "
-        "and learns from the same training clips; its penalty, or its epoch, is chosen on inner validation. The true "
-        "course of an expression is used for the apex frames of training clips alone.",
+        f"Every reader then sees the same features of every frame (on {DIM} principal components of the training "
+        "frames) and learns from the same training clips; its penalty, or its epoch, is chosen on inner validation. "
+        "The true course of an expression is used for the apex frames of training clips alone.",
         f"Readers that are networks are fitted with {len(config.seeds)} seeds; the others depend on none. Contrasts of "
         "readers are conditional on one training of the encoder: they say what is in the features of this encoder.",
         "The contrasts were fixed before: nothing else is tested. Encoders that are not trained to their end are not "
@@ -197,3 +201,12 @@ def reader_study(config: BenchmarkConfig, run: RunDir, data: FerDataModule) -> R
         updates=config.reader_updates,
         groups=data.groups,
     )
+
+
+def on_the_same_clips(study: ReaderStudy, training: TrainConfig) -> ReaderStudy:
+    """Return the readers of an encoder, on the clips that a fine-tuning of it learns from and is judged on."""
+    data = open_data(training, None)
+    names = data.clips["clip_id"].astype(str)
+    rows = pd.Series(np.arange(len(study.clips)), index=study.clips["clip_id"].astype(str))
+    chosen = {split: rows.loc[names.iloc[getattr(data.fold, split)]].to_numpy() for split in SPLITS}
+    return replace(study, fold=replace(study.fold, **chosen))

@@ -168,8 +168,8 @@ class Grid:
         costs = [budget.of_readers(readers, len(seeds), [children[0] * each] * len(points))]
         if missing:
             costs.append(budget.of_simulation(len(self.source), clips))
-            frame = model_cost(self.trained.config.model).frame
-            costs.append(budget.of_features(self.run.path.name, frame, clips, self.domain.frames))
+            cost = model_cost(self.trained.config.model)
+            costs.append(budget.of_features(cost, clips, self.domain.frames))
         return costs
 
 

@@ -57,8 +57,11 @@ def benchmark(config: BenchmarkConfig) -> str:
         path = Path(config.runs.root) / str(training.name)
         say(f"{config.reference} with {head}, end to end: {path}")
         train(training)
-        frozen = head if head in config.readers else None
-        tuned[head] = FineTuned.of(RunDir.open(path), studies[config.reference], frozen, config.seeds)
+        frozen, beside = head if head in config.readers else None, studies[config.reference]
+        if frozen:
+            beside = parts.on_the_same_clips(beside, training)
+            beside.fit([frozen], config.seeds, config.workers)
+        tuned[head] = FineTuned.of(RunDir.open(path), beside, frozen, config.seeds)
     encoders = [Encoder.of(run, studies[name], config.readers, config.seeds) for name, run in runs.items()]
     results = BenchmarkResults(
         encoders=encoders,

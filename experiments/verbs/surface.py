@@ -46,5 +46,5 @@ def surface(config: SurfaceConfig) -> str:
         clusters=studies[points[0]].judged("test").fewest,
         seeds=len(config.seeds),
         relevant=config.relevant,
-        costs={cost.what: (cost.multiply_adds, cost.minutes) for cost in costs},
+        costs={cost.what: cost.amounts for cost in costs},
     )

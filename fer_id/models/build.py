@@ -106,6 +106,7 @@ class ModelCost:
     head: str
     parameters: int  # number of trainable parameters, classifier included
     frame: int  # multiply-adds of encoding one 64x64 frame
+    activations: int  # outputs of the encoder's layers for that frame: memory traffic, which takes time too
     clip: int  # multiply-adds of one clip, head and classifier included
 
 
@@ -117,6 +118,10 @@ def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> Model
     """
     with torch.device("meta"):
         model = build_model(replace(config, pretrained=False, weights=None), classes).eval()
+    activations: list[int] = []
+    for module in model.encoder.modules():
+        if not any(module.children()):
+            module.register_forward_hook(lambda _module, _inputs, output: activations.append(output.numel()))
     with torch.no_grad():
         frame, features = _counted(
             lambda: model.encode(
@@ -132,6 +137,7 @@ def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> Model
         head=config.head,
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         frame=frame,
+        activations=sum(activations),
         clip=frames * frame + head,
     )
 

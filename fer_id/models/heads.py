@@ -84,7 +84,7 @@ class OwnSet(Head):
         super().__init__(4 * features)
 
     def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
-        return _summary(_minus_median(features, valid), valid)
+        return _summary(minus_median(features, valid), valid)
 
 
 class BothSets(Head):
@@ -96,7 +96,7 @@ class BothSets(Head):
         super().__init__(8 * features)
 
     def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
-        return torch.cat([_summary(features, valid), _summary(_minus_median(features, valid), valid)], dim=-1)
+        return torch.cat([_summary(features, valid), _summary(minus_median(features, valid), valid)], dim=-1)
 
 
 class RunningSet(Set):
@@ -164,7 +164,7 @@ class OwnLSTM(Head):
         self.lstm = LSTM(features, hidden, dropout)
 
     def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
-        return self.lstm.reduce(_minus_median(features, valid), valid)
+        return self.lstm.reduce(minus_median(features, valid), valid)
 
 
 class RunningLSTM(LSTM):
@@ -231,7 +231,7 @@ def spread(squares: Tensor, counts: Tensor) -> Tensor:
     return ((squares + LEAST_VARIANCE * counts) / counts).sqrt()
 
 
-def _minus_median(features: Tensor, valid: Tensor) -> Tensor:
+def minus_median(features: Tensor, valid: Tensor) -> Tensor:
     """Return features (B, T, D) minus their median over the valid frames, the lower one of an even number; invalid
     frames stay zero, and clips with fewer than two valid frames as they are."""
     x, absent = features.float(), ~valid.unsqueeze(-1)

@@ -1,7 +1,5 @@
-"""Features minus the median over the child's other clips: its face at rest, as the transductive protocol may know it.
-
-The clip's own median and the running one are those of the heads ``own_set`` and ``running_set``.
-"""
+"""Features minus a median that stands for the child's face at rest: the clip's own, or that of the child's other clips,
+as the transductive protocol may know it."""
 
 from __future__ import annotations
 
@@ -10,7 +8,13 @@ from dataclasses import replace
 
 import torch
 
+from fer_id.models.heads import minus_median
 from fer_id.tasks.features import Features
+
+
+def minus_own_median(clips: Features) -> Features:
+    """Return the features minus the median of the valid frames of each clip, as the head ``own_lstm`` takes it."""
+    return replace(clips, values=minus_median(clips.values, clips.valid))
 
 
 def minus_child_median(clips: Features, subjects: Sequence[str]) -> Features:

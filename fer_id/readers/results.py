@@ -100,7 +100,7 @@ class Encoder:
 @dataclass(frozen=True)
 class FineTuned:
     """The reference's encoder trained end to end on clips with a head, and the reader of the same name on its frozen
-    features, both on the test clips of the former; ``difference`` is fine-tuned minus frozen."""
+    features, fitted and judged on the same clips; ``difference`` is fine-tuned minus frozen."""
 
     recall: RecallEstimate
     frozen: RecallEstimate | None
@@ -110,7 +110,8 @@ class FineTuned:
 
     @classmethod
     def of(cls, run: RunDir, study: ReaderStudy, head: str | None, seeds: Sequence[int]) -> FineTuned:
-        """Judge a finished fine-tuning beside the fitted reader of the name ``head``; None: beside none."""
+        """Judge a finished fine-tuning beside the reader of the name ``head``, fitted on the same clips; None: beside
+        none."""
         table = run.predictions()
         table = table[(table["split"] == "test") & table["label"].notna()].set_index("clip_id")
         rows = study.clips.set_index("clip_id", drop=False).loc[table.index]

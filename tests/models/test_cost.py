@@ -10,6 +10,8 @@ def test_a_small_convolution_by_hand() -> None:
     frame = 64 * 64 * 9 * 3 * 4 + 32 * 32 * 9 * (4 * 6 + 6 * 6)
     parameters = 9 * 3 * 4 + 9 * 4 * 6 + 9 * 6 * 6 + 2 * (4 + 6 + 6) + (6 + 1) * 5
     assert (cost.frame, cost.clip, cost.parameters) == (frame, 3 * frame + 6 * 5, parameters)
+    # convolution, norm and the block's map at full size, then the pooled map
+    assert cost.activations == (3 * 64 * 64 + 32 * 32) * 4 + (5 * 32 * 32 + 16 * 16) * 6
 
 
 def test_recurrence_is_counted() -> None:

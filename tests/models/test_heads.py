@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from fer_id.models.build import HEAD_CLASSES
 from fer_id.models.config import HEADS
-from fer_id.models.heads import Head, _minus_median, _minus_running_median
+from fer_id.models.heads import Head, _minus_running_median, minus_median
 from fer_id.tasks.numerics import autocast, supports
 
 FEATURES, HIDDEN = 6, 8
@@ -147,7 +147,7 @@ def test_a_running_baseline_is_the_median_of_the_frames_so_far() -> None:
     features, valid = clips(8, steps=9)
     for end in range(1, 10):
         prefix, known = features[1:2, :end], valid[1:2, :end]
-        offline = _minus_median(prefix, known)[:, -1]
+        offline = minus_median(prefix, known)[:, -1]
         running = _minus_running_median(prefix, known)[0][:, -1]
         torch.testing.assert_close(running, offline)
         expected = prefix[0, -1].double().numpy() - statistics_median(prefix[0]) if end > 1 else prefix[0, -1].numpy()

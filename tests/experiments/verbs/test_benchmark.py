@@ -17,6 +17,7 @@ from experiments.cli import DONE, main
 from experiments.settings.loading import GROUPS, load
 from fer_id.errors import ConfigError
 from fer_id.files import read_json
+from fer_id.models.build import model_cost
 from fer_id.models.config import named_model
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
@@ -178,17 +179,22 @@ def test_all_mistakes_are_listed_together(capsys: Capture) -> None:
     assert "expected NAME = ENCODER/READER - ENCODER/READER" in output
 
 
-def test_the_encoders_get_what_the_budget_leaves() -> None:
-    spent = [budget.Cost("all else", 4e13)]
-    parts = budget.shares(1e14, spent, ["conv4", "shallow_cnn", "resnet50"], "conv4")
-    assert parts["conv4"].multiply_adds == pytest.approx(3e13)
-    assert parts["shallow_cnn"].multiply_adds == parts["resnet50"].multiply_adds == pytest.approx(1.5e13)
-    frame = 173_408_256
-    plan = budget.passes(parts["conv4"], named_model("conv4"), 20_000, 6_000, [])
+def test_the_encoders_get_the_time_that_the_budget_leaves() -> None:
+    spent = [budget.Cost.of_seconds("all else", 2000)]
+    seconds = budget.shares(9e13, spent, ["conv4", "shallow_cnn", "resnet50"], "conv4")
+    assert seconds == {"conv4": 500, "shallow_cnn": 250, "resnet50": 250}
+    conv4, small = named_model("conv4"), named_model("efficientnet_b0")
+    frame, judged = budget.frame_seconds(model_cost(conv4)), 6_000
+    plan, cost = budget.passes(500, conv4, 20_000, judged, [])
     assert plan.stills is not None
-    assert plan.stills * plan.epochs * 3 * frame == pytest.approx(3e13 - 6_000 * frame, rel=0.01)
-    smaller = budget.passes(parts["conv4"], named_model("conv4"), 20_000, 6_000, [(0.0, 32), (0.5, 64)])
+    assert plan.stills * plan.epochs * 3 * frame == pytest.approx(500 - judged * frame, rel=0.01)
+    assert cost.seconds == pytest.approx(500, rel=0.01)
+    smaller, same = budget.passes(500, conv4, 20_000, judged, [(0.0, 32), (0.5, 64)])
     assert smaller.stills is not None
     assert smaller.stills * smaller.epochs == pytest.approx(plan.stills * plan.epochs / 0.625, rel=0.01)
-    with pytest.raises(ConfigError, match="spent before any encoder learns: all else"):
-        budget.shares(4e13, spent, ["conv4"], "conv4")
+    assert same.seconds == pytest.approx(500, rel=0.01)
+    # Little arithmetic on many numbers: a fifth of the multiply-adds takes nearly as long.
+    assert model_cost(small).frame < model_cost(conv4).frame / 5
+    assert budget.frame_seconds(model_cost(small)) > frame / 2
+    with pytest.raises(ConfigError, match=r"spent before any encoder learns: all else 33\.3"):
+        budget.shares(6e13, spent, ["conv4"], "conv4")
