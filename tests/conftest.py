@@ -56,8 +56,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 LONG = (
-    *("test_a_planted_shortcut", "test_the_published_coverage", "test_two_processes_learn"),
-    *("test_shipped.py", "test_benchmark.py", "test_sweep.py", "test_killed.py", "test_online.py", "test_explain.py"),
+    *("test_a_planted_shortcut", "test_sweep.py", "test_two_processes_learn", "test_killed.py", "test_shipped.py"),
+    *("test_the_published_coverage", "test_benchmark.py", "test_online.py", "test_explain.py"),
 )
 """Tests of many seconds, or files with such tests: they come first, so that no process ends long after the others."""
 

@@ -11,7 +11,6 @@ Written here because torchmetrics gives 0.0 for a class that is absent and avera
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from fer_id.evaluation.predictions import Judged
 from fer_id.evaluation.scores import Floats, Ints, ratio
@@ -54,9 +53,10 @@ def _one_class(score: Floats, positive: np.ndarray, groups: Ints, n_groups: int)
         return np.bincount(groups[rows], weights=values[rows], minlength=n_groups).astype(np.float64)
 
     ones, everyone = np.ones(len(score)), np.zeros(len(score), dtype=np.int64)
+    order = np.unique(score, return_inverse=True)[1]
     # (N,) clips of the other side with a lower score, ties one half
-    below = _midranks(score, everyone) - _midranks(score, positive.astype(np.int64))
-    below_within = _midranks(score, groups) - _midranks(score, groups * 2 + positive)
+    below = _midranks(order, everyone) - _midranks(order, positive.astype(np.int64))
+    below_within = _midranks(order, groups) - _midranks(order, groups * 2 + positive)
     n_positive, n_negative = by_group(ones, positive), by_group(ones, ~positive)
     won = by_group(below, positive)
     won_against = by_group(n_positive.sum() - below, ~positive)
@@ -67,8 +67,9 @@ def _one_class(score: Floats, positive: np.ndarray, groups: Ints, n_groups: int)
     return float(ratio(won.sum(), pairs)), ratio(left, pairs_left)
 
 
-def _midranks(score: Floats, groups: Ints) -> Floats:
-    """Rank each score within its group, from 1; equal scores share the middle of their ranks."""
-    by_group_and_score = rankdata(groups * (len(score) + 1) + rankdata(score, method="dense"))
+def _midranks(order: Ints, groups: Ints) -> Floats:
+    """Rank each clip within its group, from 1; equal scores, which have the same place in ``order`` (N,), share the
+    middle of their ranks."""
+    _, places, ties = np.unique(groups * len(order) + order, return_inverse=True, return_counts=True)
     sizes = np.bincount(groups)
-    return np.asarray(by_group_and_score - (np.cumsum(sizes) - sizes)[groups])
+    return np.asarray((np.cumsum(ties) - (ties - 1) / 2)[places] - (np.cumsum(sizes) - sizes)[groups])

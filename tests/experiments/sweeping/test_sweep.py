@@ -127,12 +127,9 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@BOTH_WAYS
-def test_every_fold_selects_for_itself(
-    trained: str, write_file: WriteFile, drawn: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    children = sorted(ClipStore.open(drawn).clips["subject_id"].unique())
-    children = children if trained == "by Ray" else children[:2]
+@pytest.mark.usefixtures("ray")
+def test_every_fold_selects_for_itself(write_file: WriteFile, drawn: Path, tmp_path: Path, capsys: Capture) -> None:
+    children = sorted(ClipStore.open(drawn).clips["subject_id"].unique())[:2]
     file = write_file(
         "protocol=loso",
         f"protocol.only=[{','.join(children)}]",
@@ -255,53 +252,59 @@ def holders(path: Path) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray")
-@pytest.mark.parametrize("sent", [signal.SIGKILL, *POLITE])
-def test_killed_half_way_it_resumes_without_repeating_a_finished_job(
-    sent: signal.Signals, write_file: WriteFile, tmp_path: Path
-) -> None:
-    rates = {"optim.lr": {"values": [0.004, 0.006, 0.008, 0.01]}}
-    file = write_file("trainer.max_epochs=6", parameters=rates)
-    folder = tmp_path / "runs" / "tiny"
-    command = [sys.executable, "-m", "experiments.cli", "sweep", "run", str(file), f"runs.root={tmp_path}/runs"]
+def test_killed_three_times_it_goes_on_without_repeating_a_finished_job(write_file: WriteFile, tmp_path: Path) -> None:
+    rates = [0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01]  # two at a time may finish before each signal
+    file = write_file("trainer.max_epochs=6", parameters={"optim.lr": {"values": rates}})
+    folder, finished = tmp_path / "runs" / "tiny", set[Path]()
+    arguments = ["run", str(file), f"runs.root={tmp_path}/runs"]
+    for sent in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+        _kill_half_way(["sweep", *arguments], sent, folder, finished)
+        begun = {path.parent.parent for path in folder.glob("*/checkpoints/last.ckpt")}
+        finished = {path.parent for path in folder.glob("*/DONE")}
+        assert len(finished) < len(rates)
+        arguments = ["resume", str(folder)]
+    before = written(folder, *(run.name for run in finished))
+
+    assert main(["sweep", "resume", str(folder)]) == DONE
+    trials = study(folder)
+    assert {number: trial.status for (_, number), trial in trials.items()} == dict.fromkeys(range(1, 8), "done")
+    assert written(folder, *(run.name for run in finished)) == before
+    for trial in trials.values():
+        assert RunDir.open(folder / trial.job).learning_curve()["epoch"].tolist() == list(range(6))
+    for run in begun - finished:
+        assert "resuming" in (run / "log.txt").read_text()
+    assert len(list(folder.glob("*/DONE"))) == len(rates)
+    assert json.loads((folder / "sweep.json").read_text())["state"] == "finished"
+
+
+def _kill_half_way(arguments: list[str], sent: signal.Signals, folder: Path, finished: set[Path]) -> None:
+    """Give the command and send it the signal as soon as one trial more has finished and another has begun; the files
+    of the ``finished`` runs stay as they are."""
+    before = written(folder, *(run.name for run in finished))
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    command = [sys.executable, "-m", "experiments.cli", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     until = time.monotonic() + 180
-    while time.monotonic() < until and first.poll() is None and not _half_way(folder):
+    while time.monotonic() < until and process.poll() is None and not _half_way(folder, finished):
         time.sleep(0.02)
-    assert first.poll() is None, "it ended before it could be killed"
-    os.kill(first.pid, sent)
-    _, output = first.communicate(timeout=120)
+    assert process.poll() is None, "it ended before it could be killed"
+    os.kill(process.pid, sent)
+    _, output = process.communicate(timeout=120)
     if sent in POLITE:
-        assert first.returncode == POLITE[sent], output
+        assert process.returncode == POLITE[sent], output
         assert f"go on with: fer-id sweep resume {folder}" in output
         assert json.loads((folder / "sweep.json").read_text())["state"] == "interrupted"
     while (left := [pid for log in folder.glob("*/log.txt") for pid in holders(log)]) and time.monotonic() < until:
         time.sleep(0.1)  # workers notice within seconds that the sweep has ended
     assert not left
+    assert written(folder, *(run.name for run in finished)) == before
+
+
+def _half_way(folder: Path, earlier: set[Path]) -> bool:
+    """Return whether a trial has finished that had not ``earlier``, and another has a checkpoint."""
     finished = {path.parent for path in folder.glob("*/DONE")}
-    begun = {path.parent.parent for path in folder.glob("*/checkpoints/last.ckpt")} - finished
-    assert finished
-    assert len(finished) < 4
-    before = {path: path.read_bytes() for run in finished for path in run.rglob("*") if path.is_file()}
-
-    assert main(["sweep", "resume", str(folder)]) == DONE
-    trials = study(folder)
-    assert [trials[None, number].status for number in (1, 2, 3, 4)] == ["done"] * 4
-    assert {path: path.read_bytes() for path in before if path.name != "log.txt"} == {
-        path: content for path, content in before.items() if path.name != "log.txt"
-    }
-    for trial in trials.values():
-        assert RunDir.open(folder / trial.job).learning_curve()["epoch"].tolist() == list(range(6))
-    for run in begun:
-        assert "resuming" in (run / "log.txt").read_text()
-    assert len(list(folder.glob("*/DONE"))) == 4
-    assert json.loads((folder / "sweep.json").read_text())["state"] == "finished"
-
-
-def _half_way(folder: Path) -> bool:
-    """Return whether one trial has finished and another has a checkpoint."""
-    finished = {path.parent for path in folder.glob("*/DONE")}
-    return bool(finished) and bool({path.parents[1] for path in folder.glob("*/checkpoints/last.ckpt")} - finished)
+    begun = {path.parents[1] for path in folder.glob("*/checkpoints/last.ckpt")}
+    return bool(finished - earlier) and bool(begun - finished)
 
 
 def test_a_cluster_that_does_not_answer_is_reported_before_a_study_begins(
@@ -375,8 +378,11 @@ def test_every_shipped_file_is_run() -> None:
     assert {path.stem for path in SWEEPS.glob("*.yaml")} == set(SHIPPED)
 
 
-@BOTH_WAYS
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    ("name", "trained"),
+    [*((name, "here") for name in SHIPPED), pytest.param("strategies", "by Ray", marks=pytest.mark.slow)],
+    indirect=["trained"],
+)
 def test_shipped(name: str, trained: str, drawn: Path, source: Path, tmp_path: Path) -> None:
     chosen = {setting.partition("=")[0] for setting in SHIPPED[name]}
     quick = [word for word in QUICK if word.partition("=")[0] not in chosen]

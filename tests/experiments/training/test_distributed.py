@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def test_two_processes_learn_what_one_does_and_go_on_after_sigterm(drawn: Path, 
     record = tmp_path / "two" / "a" / "metrics.jsonl"
     with said.open("w") as out, subprocess.Popen(command(*two), env=environment(), stderr=out) as process:
         while process.poll() is None and not (record.is_file() and record.read_text().count("\n") > 1):
-            pass
+            time.sleep(0.01)
         process.terminate()
     assert process.returncode == TERMINATED, said.read_text()
     assert "Traceback" not in said.read_text()
