@@ -18,8 +18,9 @@ from experiments.cli import DONE, main
 from fer_id.errors import DataError
 from fer_id.preprocessing.alignment import EYES_64, align, eye_centres
 from fer_id.preprocessing.video import sample_frames
+from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
-from tests.experiments.conftest import ck_plus, ck_sequence
+from tests.experiments.conftest import QUICK, ck_plus, ck_sequence
 from tests.refusals import refused
 
 
@@ -217,7 +218,17 @@ def test_mediapipe_follows_the_face_in_whole_pictures(drawn_site: Path, landmark
     assert (np.ptp(clip.frames, axis=-1) == 0).all()  # gray
 
 
-def test_subjects_are_cross_validated_since_no_split_is_published(tmp_path: Path) -> None:
-    assert main(["prepare", "data=ckplus", *ck_plus(tmp_path / "raw"), f"out={tmp_path / 'store'}"]) == DONE
-    folds = CKPlusDataModule(tmp_path / "store").folds
-    assert [fold.name for fold in folds] == [f"{fold:02d}" for fold in range(5)]
+def test_the_commands_prepare_train_evaluate_and_report(tmp_path: Path) -> None:
+    arguments = ck_plus(tmp_path / "raw")
+    assert main(["prepare", "data=ckplus", *arguments, f"out={tmp_path / 'store'}"]) == DONE
+    model = ("model=shallow_cnn", "recipe=demo", "trainer.max_epochs=1", *QUICK)
+    protocol = ("protocol.folds=2", "protocol.only=[01]")  # of kfold, since no split is published
+    runs = (f"runs.root={tmp_path}", "name=a/b", f"data.store={tmp_path / 'store'}")
+    assert main(["train", "data=ckplus", *model, *protocol, *runs]) == DONE
+    run = RunDir.open(tmp_path / "a" / "b")
+    assert main(["evaluate", str(run.path)]) == DONE
+    assert main(["report", str(run.path)]) == DONE
+    metrics = run.metrics()
+    assert (metrics["n_subjects"], metrics["labels"][0]) == (2, "neutral")
+    assert [fold.name for fold in CKPlusDataModule(tmp_path / "store").folds] == [f"{fold:02d}" for fold in range(5)]
+    assert metrics["per_class"]["neutral"]["recall"] is None  # no sequence of CK+ is neutral
