@@ -1,4 +1,5 @@
-"""Features minus the median over the child's other clips: its face at rest, as the transductive protocol may know it.
+"""Features minus the median over the child's other clips: its face at rest, as a protocol may know it that shows clips
+of the tested child.
 
 The clip's own median and the running one are those of the heads ``own_set`` and ``running_set``.
 """
@@ -12,20 +13,24 @@ import torch
 
 from fer_id.tasks.features import Features
 
+Known = tuple[Features, Sequence[str]]
+"""Clips, and the subject of each."""
 
-def minus_child_median(clips: Features, subjects: Sequence[str]) -> Features:
-    """Return the features (N, T, D) minus the median of the valid frames of the same subject's other clips among these;
-    a subject's only clip stays as it is.
 
-    It looks at other clips of the tested child, without their labels: for the transductive protocol alone.
+def minus_child_median(clips: Features, subjects: Sequence[str], known: Known | None = None) -> Features:
+    """Return the features (N, T, D) minus the median of the valid frames of the same subject's other clips; a clip
+    whose subject has no other stays as it is.
+
+    Without ``known`` the other clips are among ``clips``: of tested ones for the transductive protocol alone. With
+    ``known`` they are among those, the earlier clips of the tested subjects that a personalised protocol learns from.
     """
-    seen = clips.values.masked_fill(~clips.valid.unsqueeze(-1), torch.nan)
+    pool, owners = (clips, subjects) if known is None else known
+    seen = pool.values.masked_fill(~pool.valid.unsqueeze(-1), torch.nan)
     values = clips.values.clone()
     rows: dict[str, list[int]] = {}
-    for row, subject in enumerate(subjects):
+    for row, subject in enumerate(owners):
         rows.setdefault(subject, []).append(row)
-    for own in rows.values():
-        for row in own if len(own) > 1 else []:
-            others = seen[[other for other in own if other != row]].flatten(0, 1)
-            values[row] = (seen[row] - others.nanmedian(dim=0).values.nan_to_num(0.0)).nan_to_num(0.0)
-    return replace(clips, values=values)
+    for row, (name, subject) in enumerate(zip(clips.clip_ids, subjects, strict=True)):
+        if others := [other for other in rows.get(subject, []) if pool.clip_ids[other] != name]:
+            values[row] -= seen[others].flatten(0, 1).nanmedian(dim=0).values.nan_to_num(0.0)
+    return replace(clips, values=values.masked_fill(~clips.valid.unsqueeze(-1), 0.0))

@@ -31,7 +31,7 @@ from fer_id.labels import LabelSpace
 from fer_id.parquet import read_parquet
 from fer_id.progress import track
 from fer_id.readers.baselines import minus_child_median
-from fer_id.readers.config import OF_OTHER_CLIPS, SEEDED
+from fer_id.readers.config import MODES, OF_OTHER_CLIPS, SEEDED
 from fer_id.readers.frame_features import FrameFeatures, Origin
 from fer_id.readers.kinds import apex_frames, fit_reader
 from fer_id.readers.networks import Lesson
@@ -116,6 +116,7 @@ class ReaderStudy:
         courses = self.clips["intensity"].iloc[rows["train"]]
         still = np.zeros(valid.shape[1])
         intensity = np.stack([still if course is None else np.asarray(course, float) for course in courses])
+        parts["own"] = torch.from_numpy(np.isin(rows["train"], self.fold.own))
         parts["apex"] = apex_frames(torch.from_numpy(intensity), valid[rows["train"]])
         return parts
 
@@ -161,7 +162,7 @@ def fit_studies(studies: Sequence[ReaderStudy], readers: Sequence[str], seeds: S
 
 def require_clips(clips: pd.DataFrame, fold: Fold, readers: Sequence[str]) -> None:
     """Raise DataError for clips of a fold that the readers cannot read: stills, training clips without the intensity
-    that ``frame`` finds their apex by, and other clips of a tested child where the protocol shows none."""
+    that ``frame`` finds their apex by, and readers of other clips of a tested child where the protocol gives none."""
     if clips["length"].max() < 2:
         raise DataError("readers read clips, and these have one frame each: give a store of clips, as simulate makes")
     learned = clips.iloc[fold.train]
@@ -171,8 +172,8 @@ def require_clips(clips: pd.DataFrame, fold: Fold, readers: Sequence[str]) -> No
             f"the reader frame is fitted on apex frames, and {int(unknown.sum())} training clips have no true "
             "intensity (simulated and drawn stores have it): leave it out of readers="
         )
-    if (other := set(readers) & set(OF_OTHER_CLIPS)) and fold.mode != "transductive":
-        raise DataError(f"{', '.join(other)} looks at other clips of the tested child: protocol.mode=transductive")
+    if (other := set(readers) & set(OF_OTHER_CLIPS)) and fold.mode == "inductive":
+        raise DataError(f"{', '.join(other)} {MODES}")
 
 
 Call = tuple[Path, str, int]
@@ -199,8 +200,11 @@ def _fitted(call: Call) -> tuple[Tensor, Tensor]:
         known = torch.load(path, weights_only=True, mmap=True)
         train, validation, test = (Features(*known[split]) for split in SPLITS)
         if name in OF_OTHER_CLIPS:
-            parts = zip((train, validation, test), SPLITS, strict=True)
-            train, validation, test = (minus_child_median(part, known[f"{split}_subjects"]) for part, split in parts)
+            learned, validated, tested = (known[f"{split}_subjects"] for split in SPLITS)
+            own = known["own"]
+            earlier = (train.rows(own), [subject for subject, mine in zip(learned, own.tolist(), strict=True) if mine])
+            test = minus_child_median(test, tested, earlier if own.any() else None)
+            train, validation = minus_child_median(train, learned), minus_child_median(validation, validated)
             name = "set"
         lesson = Lesson(train, validation, known["apex"], known["classes"], known["updates"])
         reader = fit_reader(name, lesson, seed)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -59,7 +60,19 @@ def test_what_no_reader_can_read_is_refused(study):
         replace(study, clips=study.clips.assign(intensity=None)).fit(["frame"], [0])
     with pytest.raises(DataError, match="mode=transductive"):
         study.fit(["child_set"], [0])
-    allowed = replace(study.fold, unlabelled=study.fold.test)
-    study = replace(study, fold=allowed)
-    study.fit(["child_set"], [0])
-    assert len(study.predictions("child_set", 0)) == 50
+
+
+def test_other_clips_of_a_child_are_the_judged_or_the_earlier_ones_as_the_mode_gives_them(study):
+    transductive = replace(study, fold=replace(study.fold, unlabelled=study.fold.test))
+    transductive.fit(["child_set"], [0])
+    assert len(transductive.predictions("child_set", 0)) == 50
+    earlier = np.concatenate([np.arange(first, first + 5) for first in (60, 70, 80)])
+    learned = np.concatenate([study.fold.train, earlier])
+    fold = replace(study.fold, train=learned, own=earlier, test=np.setdiff1d(study.fold.test, earlier))
+    personalised = replace(study, fold=fold)
+    personalised.fit(["child_set"], [0])
+    few = replace(personalised, root=study.root.parent / "few", fold=replace(fold, test=fold.test[::3]))
+    few.fit(["child_set"], [0])
+    table, alone = (each.predictions("child_set", 0).query("split == 'test'") for each in (personalised, few))
+    both = table[table["clip_id"].isin(alone["clip_id"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(both, alone.reset_index(drop=True))  # no judged clip sees another one
