@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from fer_id.tasks.features import Features
@@ -25,12 +26,13 @@ def minus_child_median(clips: Features, subjects: Sequence[str], known: Known | 
     ``known`` they are among those, the earlier clips of the tested subjects that a personalised protocol learns from.
     """
     pool, owners = (clips, subjects) if known is None else known
-    seen = pool.values.masked_fill(~pool.valid.unsqueeze(-1), torch.nan)
     values = clips.values.clone()
     rows: dict[str, list[int]] = {}
     for row, subject in enumerate(owners):
         rows.setdefault(subject, []).append(row)
     for row, (name, subject) in enumerate(zip(clips.clip_ids, subjects, strict=True)):
-        if others := [other for other in rows.get(subject, []) if pool.clip_ids[other] != name]:
-            values[row] -= seen[others].flatten(0, 1).nanmedian(dim=0).values.nan_to_num(0.0)
+        others = [other for other in rows.get(subject, []) if pool.clip_ids[other] != name]
+        if len(frames := pool.values[others][pool.valid[others]]):
+            middle = (len(frames) - 1) // 2
+            values[row] -= torch.from_numpy(np.partition(frames.numpy(), middle, axis=0)[middle])
     return replace(clips, values=values.masked_fill(~clips.valid.unsqueeze(-1), 0.0))
