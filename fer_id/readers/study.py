@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -28,8 +29,10 @@ from fer_id.evaluation.contrasts import Clips
 from fer_id.evaluation.scores import Floats
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import LabelSpace
+from fer_id.models.build import HEAD_CLASSES
+from fer_id.models.heads import FEWEST
 from fer_id.parquet import read_parquet
-from fer_id.progress import track
+from fer_id.progress import say, track
 from fer_id.readers.baselines import minus_child_median
 from fer_id.readers.config import MODES, OF_OTHER_CLIPS, SEEDED
 from fer_id.readers.frame_features import FrameFeatures, Origin
@@ -94,6 +97,18 @@ class ReaderStudy:
         """Return the labelled clips of a split, in the order of :meth:`right`."""
         return self.clips.iloc[self._rows(split)]
 
+    def without_baseline(self, readers: Sequence[str]) -> dict[str, int]:
+        """Count, for each of the readers that subtract a baseline, the labelled test clips that have none and are read
+        as they are: fewer than two frames with a face, or no other clip of the child. Readers that lack none are
+        absent."""
+        tested = self.labelled("test")
+        own = self.clips.iloc[self.fold.own]["subject_id"]
+        others = tested["subject_id"].map(own.value_counts() if len(own) else tested["subject_id"].value_counts() - 1)
+        few = int((tested["n_valid"] < FEWEST).sum())
+        counts = {name: few for name in readers if getattr(HEAD_CLASSES.get(name), "own_baseline", False)}
+        counts |= {name: int((others.fillna(0) < 1).sum()) for name in readers if name in OF_OTHER_CLIPS}
+        return {name: count for name, count in counts.items() if count}
+
     def _path(self, reader: str, seed: int) -> Path:
         return self.folder / f"{reader}-s{seed}.parquet"
 
@@ -144,6 +159,9 @@ def fit_studies(studies: Sequence[ReaderStudy], readers: Sequence[str], seeds: S
         return
     root = missing[0][0].root
     root.mkdir(parents=True, exist_ok=True)
+    lacking = sum((Counter(study.without_baseline(readers)) for study, _ in missing), Counter())
+    if lacking:
+        say(no_baseline(lacking))
     with TemporaryDirectory(dir=root, prefix=".lesson.") as draft:
         calls = []
         for number, (study, left) in enumerate(missing):
@@ -158,6 +176,15 @@ def fit_studies(studies: Sequence[ReaderStudy], readers: Sequence[str], seeds: S
             parts = [study._table("validation", validation), study._table("test", test)]
             table = pd.concat(parts, ignore_index=True)
             atomic_write_bytes(study._path(name, seed), table.to_parquet(index=False))
+
+
+def no_baseline(counts: Mapping[str, int]) -> str:
+    """Return a sentence on the clips of :meth:`ReaderStudy.without_baseline`."""
+    words = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return (
+        f"Test clips without a baseline, read as they are ({words}): fewer than {FEWEST} frames with a face or, for "
+        "child_set, no other clip of the child."
+    )
 
 
 def require_clips(clips: pd.DataFrame, fold: Fold, readers: Sequence[str]) -> None:
