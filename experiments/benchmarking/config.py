@@ -14,7 +14,7 @@ from fer_id.errors import ConfigError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig
 from fer_id.explain.config import ExplainConfig
 from fer_id.preprocessing.augmentation import AugmentConfig
-from fer_id.readers.config import OF_OTHER_CLIPS, READERS, ReaderContrast
+from fer_id.readers.config import MODES, OF_OTHER_CLIPS, READERS, ReaderContrast
 from fer_id.settings import PATH, SELECTOR, Clash, setting
 from fer_id.tasks.config import LossConfig, OptimConfig
 
@@ -149,11 +149,8 @@ class BenchmarkConfig:
             yield Clash(("reference", "encoders"), f"{self.reference} is none of {', '.join(names)}")
         if self.protocol.name in ("kfold", "loso"):
             yield Clash(("protocol",), "the readers of a benchmark have one test set: say official or holdout")
-        if (other := set(self.readers) & set(OF_OTHER_CLIPS)) and self.protocol.mode != "transductive":
-            yield Clash(
-                ("readers", "protocol.mode"),
-                f"{', '.join(other)} looks at other clips of the tested child: say protocol.mode=transductive",
-            )
+        if (other := set(self.readers) & set(OF_OTHER_CLIPS)) and self.protocol.mode == "inductive":
+            yield Clash(("readers", "protocol.mode"), f"{', '.join(other)} {MODES}")
         for key, most in (("others_at_most", self.others_at_most), ("finetune.at_most", self.finetune.at_most)):
             if most and len(most) != len(SPLITS):
                 yield Clash((key,), f"{most}: expected three numbers, of train, validation and test clips")

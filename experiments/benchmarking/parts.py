@@ -24,7 +24,7 @@ from fer_id.models.build import ModelCost, model_cost
 from fer_id.models.config import ModelConfig
 from fer_id.progress import say, track
 from fer_id.readers.frame_features import FrameFeatures, Origin
-from fer_id.readers.study import DIM, ReaderStudy
+from fer_id.readers.study import DIM, ReaderStudy, no_baseline
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
 
@@ -144,8 +144,8 @@ def _on_clips(
     return costs
 
 
-def rule(config: BenchmarkConfig, reference: RunDir) -> list[str]:
-    """Return sentences on the conditions of encoders and readers."""
+def rule(config: BenchmarkConfig, reference: RunDir, study: ReaderStudy) -> list[str]:
+    """Return sentences on the conditions of encoders and readers, of the reference's training and readers."""
     stills = reference.job().clips
     foreign = [model.name for model in encoder_models(config).values() if model.pretrained or model.weights]
     begun = f"{', '.join(foreign)} began with weights from elsewhere" if foreign else "none has weights from elsewhere"
@@ -160,6 +160,8 @@ def rule(config: BenchmarkConfig, reference: RunDir) -> list[str]:
         "The contrasts were fixed before: nothing else is tested. Encoders that are not trained to their end are not "
         "ranked.",
     ]
+    if lacking := study.without_baseline(config.readers):
+        sentences.append(no_baseline(lacking))
     if config.budget is not None:
         sentences.append(
             f"All parts share {config.budget:.2g} multiply-adds, {config.budget / budget.RATE / 60:.0f} minutes of two "

@@ -174,6 +174,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "train_cnn_lstm": partial(_elsewhere, "training_speed:training", "cnn_lstm"),
     "train_resnet50": partial(_elsewhere, "training_speed:training", "resnet50"),
     "simulate": simulating,
+    "readers": partial(_elsewhere, "reader_fits:fitting"),
     "explain": explaining,
     "evaluate": partial(_elsewhere, "report_speed:judging"),
     "compare": partial(_elsewhere, "report_speed:comparing"),

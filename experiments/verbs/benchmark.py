@@ -75,5 +75,5 @@ def benchmark(config: BenchmarkConfig) -> str:
         provenance=clips[config.reference].provenance,
         relevant=config.relevant,
     )
-    rule = parts.rule(config, runs[config.reference])
+    rule = parts.rule(config, runs[config.reference], studies[config.reference])
     return write_benchmark(results, Path(config.out), rule, {each.what: each.amounts for each in costs})

@@ -1,7 +1,8 @@
 """``fer-id controls RUN``: temporal controls of a trained model (``fer_id.evaluation.controls`` defines them).
 
-Accuracy on whole clips beside single frames, the mean of all frames, and the frames in another order: the controls of
-any claim that time matters. Each clip is encoded once; all controls are computed from its features.
+Accuracy on whole clips beside single frames and the mean of all frames, the controls of a claim that more frames help,
+and beside the frames in another order: how much the model relies on order, no evidence that order helps. Each clip is
+encoded once; all controls are computed from its features.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def accuracies(summary: Controls) -> str:
         lines.append(f"  {name:<28}{row.value:.3f}{tested}")
     for reader, values in summary.by_frame.items():
         lines.append(f"  frame by frame, {reader}: " + " ".join(f"{value:.2f}" for value in values))
-    return "\n".join([*lines, "p: whole clip against the control, paired by subject, corrected for four tests (Holm)"])
+    lines.append("p: whole clip against the control, paired by subject, corrected for four tests (Holm)")
+    return "\n".join([*lines, f"{control.SHUFFLED}, {control.REVERSED}: {control.SENSITIVITY}"])
 
 
 def judge_controls(run: RunDir) -> Controls:

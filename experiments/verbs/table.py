@@ -79,7 +79,7 @@ _VERBS = {
         "action file",
     ),
     "controls": Verb(
-        "does time matter to a run's model: single frames, their mean, other orders, beside whole clips",
+        "what a run's model makes of whole clips beside single frames, their mean, and frames in another order",
         "fer-id controls runs/drawn/cnn_lstm",
         "run",
         config=RUN_ALONE,

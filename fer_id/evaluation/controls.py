@@ -1,7 +1,9 @@
 """Temporal controls: accuracy of a model on whole clips against single, averaged, shuffled and reversed frames.
 
-A control gets less information than the model: one frame, the mean of all, or the frames in another order. The gain of
-the whole clip over a control, paired by child on the same clips, is due to the information that the control lacks.
+One frame, or the mean of all, is read by a classifier of its own: the gain of the whole clip over it, paired by child
+on the same clips, is due to the information that the control lacks. Frames in another order are read by the model as it
+is, which never learned them: the loss shows how much this model relies on the order, and nothing about what the order
+is worth. For that a second head must learn from shuffled frames: the reader ``shuffled_lstm`` of ``fer-id benchmark``.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from fer_id.evaluation.scores import Bools, Floats, Ints, Statistic, accuracy_wi
 WHOLE, REFITTED = "whole clip", "whole clip, re-fitted"
 MEAN, CHOSEN, CONFIDENT = "mean of the frames", "chosen frame", "most confident frame"
 SHUFFLED, REVERSED, HINDSIGHT = "shuffled frames", "reversed frames", "best frame with hindsight"
+SENSITIVITY = "how much this model relies on the order; no evidence that order helps, as it never learned other orders"
+"""What a figure says whose frames are in another order at test alone."""
+
 CONTROLS = {
     WHOLE: "the model as it is, on all frames in order",
     REFITTED: "what the model's head makes of all frames, and a linear classifier fitted on the training clips, as for "
@@ -27,8 +32,8 @@ CONTROLS = {
     CHOSEN: "one frame of each clip, the same moment in all; moment and reader (the model itself fed that frame alone, "
     "or a linear classifier fitted on the training clips' frames of that moment) chosen on inner validation",
     CONFIDENT: "of each clip the one frame that the linear classifier of its moment is surest of",
-    SHUFFLED: "the model, the frames of each clip in random order (the mean of ten orders)",
-    REVERSED: "the model, the last frame first",
+    SHUFFLED: f"the model, the frames of each clip in random order (the mean of ten orders): {SENSITIVITY}",
+    REVERSED: f"the model, the last frame first: {SENSITIVITY}",
     HINDSIGHT: "as the chosen frame, but the best on the test clips themselves: it flatters the frame, so it is not "
     "tested",
 }

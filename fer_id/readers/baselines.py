@@ -1,15 +1,19 @@
 """Features minus a median that stands for the child's face at rest: the clip's own, or that of the child's other clips,
-as the transductive protocol may know it."""
+as a protocol may know it that shows clips of the tested child."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from fer_id.models.heads import minus_median
 from fer_id.tasks.features import Features
+
+Known = tuple[Features, Sequence[str]]
+"""Clips, and the subject of each."""
 
 
 def minus_own_median(clips: Features) -> Features:
@@ -17,19 +21,21 @@ def minus_own_median(clips: Features) -> Features:
     return replace(clips, values=minus_median(clips.values, clips.valid))
 
 
-def minus_child_median(clips: Features, subjects: Sequence[str]) -> Features:
-    """Return the features (N, T, D) minus the median of the valid frames of the same subject's other clips among these;
-    a subject's only clip stays as it is.
+def minus_child_median(clips: Features, subjects: Sequence[str], known: Known | None = None) -> Features:
+    """Return the features (N, T, D) minus the median of the valid frames of the same subject's other clips; a clip
+    whose subject has no other stays as it is.
 
-    It looks at other clips of the tested child, without their labels: for the transductive protocol alone.
+    Without ``known`` the other clips are among ``clips``: of tested ones for the transductive protocol alone. With
+    ``known`` they are among those, the earlier clips of the tested subjects that a personalised protocol learns from.
     """
-    seen = clips.values.masked_fill(~clips.valid.unsqueeze(-1), torch.nan)
+    pool, owners = (clips, subjects) if known is None else known
     values = clips.values.clone()
     rows: dict[str, list[int]] = {}
-    for row, subject in enumerate(subjects):
+    for row, subject in enumerate(owners):
         rows.setdefault(subject, []).append(row)
-    for own in rows.values():
-        for row in own if len(own) > 1 else []:
-            others = seen[[other for other in own if other != row]].flatten(0, 1)
-            values[row] = (seen[row] - others.nanmedian(dim=0).values.nan_to_num(0.0)).nan_to_num(0.0)
-    return replace(clips, values=values)
+    for row, (name, subject) in enumerate(zip(clips.clip_ids, subjects, strict=True)):
+        others = [other for other in rows.get(subject, []) if pool.clip_ids[other] != name]
+        if len(frames := pool.values[others][pool.valid[others]]):
+            middle = (len(frames) - 1) // 2
+            values[row] -= torch.from_numpy(np.partition(frames.numpy(), middle, axis=0)[middle])
+    return replace(clips, values=values.masked_fill(~clips.valid.unsqueeze(-1), 0.0))

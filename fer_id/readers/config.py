@@ -19,7 +19,8 @@ READERS = {
     "own_lstm": "an LSTM after the clip's own median is subtracted",
     "shuffled_lstm": "the same LSTM, trained and tested on frames in random order: the control of order",
     "attention": "a weighted mean of the frames, the weights learned",
-    "child_set": "the set, after the median of the child's other clips is subtracted; protocol.mode=transductive alone",
+    "child_set": "the set, after the median of the child's other clips is subtracted, of its earlier ones under "
+    "protocol.mode=personalised, of those that are judged under transductive; under no other mode",
 }
 """Name of a reader -> what it reads from the frame features of a clip."""
 
@@ -28,6 +29,12 @@ SEEDED = ("lstm", "own_lstm", "shuffled_lstm", "attention")
 
 OF_OTHER_CLIPS = ("child_set",)
 """Readers that look at other clips of the judged child."""
+
+MODES = (
+    "looks at other clips of the tested child: say protocol=holdout and protocol.mode=transductive, or "
+    "mode=personalised where a video holds several clips (a drawn or simulated clip is a video of its own)"
+)
+"""What a protocol must say for the readers :data:`OF_OTHER_CLIPS`."""
 
 QUESTIONS = {
     ("mean", "frame"): "Do more frames tell more than one?",

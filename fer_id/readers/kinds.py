@@ -29,8 +29,8 @@ Fitted = Callable[[Features], Tensor]
 def fit_reader(name: str, lesson: Lesson, seed: int = 0) -> Fitted:
     """Fit the reader of this name; ``seed`` matters to networks alone. Clips without a face are left out of the fit,
     and the logits of such a clip are meaningless."""
-    seen = replace(lesson, train=_covered(lesson.train), validation=_covered(lesson.validation))
-    seen = replace(seen, apex=lesson.apex[lesson.train.covered])
+    train, validation = (clips.rows(clips.covered) for clips in (lesson.train, lesson.validation))
+    seen = replace(lesson, train=train, validation=validation, apex=lesson.apex[lesson.train.covered])
     return _FITS[name](seen, seed)
 
 
@@ -42,12 +42,6 @@ def apex_frames(intensity: Tensor, valid: Tensor) -> Tensor:
     middle = -(steps - (steps[:, -1:] + 1) // 2).abs().float()
     rank = torch.where(expressive, intensity.float(), middle)
     return rank.masked_fill(~valid, -torch.inf).argmax(dim=1)
-
-
-def _covered(clips: Features) -> Features:
-    rows = clips.covered
-    names = [name for name, covered in zip(clips.clip_ids, rows.tolist(), strict=True) if covered]
-    return Features(clips.values[rows], clips.valid[rows], clips.label[rows], names)
 
 
 def _frame(lesson: Lesson, seed: int) -> Fitted:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -28,10 +29,12 @@ from fer_id.evaluation.contrasts import Clips
 from fer_id.evaluation.scores import Floats
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import LabelSpace
+from fer_id.models.build import HEAD_CLASSES
+from fer_id.models.heads import FEWEST
 from fer_id.parquet import read_parquet
-from fer_id.progress import track
+from fer_id.progress import say, track
 from fer_id.readers.baselines import minus_child_median
-from fer_id.readers.config import OF_OTHER_CLIPS, SEEDED
+from fer_id.readers.config import MODES, OF_OTHER_CLIPS, SEEDED
 from fer_id.readers.frame_features import FrameFeatures, Origin
 from fer_id.readers.kinds import apex_frames, fit_reader
 from fer_id.readers.networks import Lesson
@@ -97,6 +100,18 @@ class ReaderStudy:
         """Return the labelled clips of a split, in the order of :meth:`right`."""
         return self.clips.iloc[self._rows(split)]
 
+    def without_baseline(self, readers: Sequence[str]) -> dict[str, int]:
+        """Count, for each of the readers that subtract a baseline, the labelled test clips that have none and are read
+        as they are: fewer than two frames with a face, or no other clip of the child. Readers that lack none are
+        absent."""
+        tested = self.labelled("test")
+        own = self.clips.iloc[self.fold.own]["subject_id"]
+        others = tested["subject_id"].map(own.value_counts() if len(own) else tested["subject_id"].value_counts() - 1)
+        few = int((tested["n_valid"] < FEWEST).sum())
+        counts = {name: few for name in readers if getattr(HEAD_CLASSES.get(name), "own_baseline", False)}
+        counts |= {name: int((others.fillna(0) < 1).sum()) for name in readers if name in OF_OTHER_CLIPS}
+        return {name: count for name, count in counts.items() if count}
+
     def _path(self, reader: str, seed: int) -> Path:
         return self.folder / f"{reader}-s{seed}.parquet"
 
@@ -119,6 +134,7 @@ class ReaderStudy:
         courses = self.clips["intensity"].iloc[rows["train"]]
         still = np.zeros(valid.shape[1])
         intensity = np.stack([still if course is None else np.asarray(course, float) for course in courses])
+        parts["own"] = torch.from_numpy(np.isin(rows["train"], self.fold.own))
         parts["apex"] = apex_frames(torch.from_numpy(intensity), valid[rows["train"]])
         return parts
 
@@ -146,6 +162,9 @@ def fit_studies(studies: Sequence[ReaderStudy], readers: Sequence[str], seeds: S
         return
     root = missing[0][0].root
     root.mkdir(parents=True, exist_ok=True)
+    lacking = sum((Counter(study.without_baseline(readers)) for study, _ in missing), Counter())
+    if lacking:
+        say(no_baseline(lacking))
     with TemporaryDirectory(dir=root, prefix=".lesson.") as draft:
         calls = []
         for number, (study, left) in enumerate(missing):
@@ -162,9 +181,18 @@ def fit_studies(studies: Sequence[ReaderStudy], readers: Sequence[str], seeds: S
             atomic_write_bytes(study._path(name, seed), table.to_parquet(index=False))
 
 
+def no_baseline(counts: Mapping[str, int]) -> str:
+    """Return a sentence on the clips of :meth:`ReaderStudy.without_baseline`."""
+    words = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return (
+        f"Test clips without a baseline, read as they are ({words}): fewer than {FEWEST} frames with a face or, for "
+        "child_set, no other clip of the child."
+    )
+
+
 def require_clips(clips: pd.DataFrame, fold: Fold, readers: Sequence[str]) -> None:
     """Raise DataError for clips of a fold that the readers cannot read: stills, training clips without the intensity
-    that ``frame`` finds their apex by, and other clips of a tested child where the protocol shows none."""
+    that ``frame`` finds their apex by, and readers of other clips of a tested child where the protocol gives none."""
     if clips["length"].max() < 2:
         raise DataError("readers read clips, and these have one frame each: give a store of clips, as simulate makes")
     learned = clips.iloc[fold.train]
@@ -174,8 +202,8 @@ def require_clips(clips: pd.DataFrame, fold: Fold, readers: Sequence[str]) -> No
             f"the reader frame is fitted on apex frames, and {int(unknown.sum())} training clips have no true "
             "intensity (simulated and drawn stores have it): leave it out of readers="
         )
-    if (other := set(readers) & set(OF_OTHER_CLIPS)) and fold.mode != "transductive":
-        raise DataError(f"{', '.join(other)} looks at other clips of the tested child: protocol.mode=transductive")
+    if (other := set(readers) & set(OF_OTHER_CLIPS)) and fold.mode == "inductive":
+        raise DataError(f"{', '.join(other)} {MODES}")
 
 
 Call = tuple[Path, str, int]
@@ -202,8 +230,11 @@ def _fitted(call: Call) -> tuple[Tensor, Tensor]:
         known = torch.load(path, weights_only=True, mmap=True)
         train, validation, test = (Features(*known[split]) for split in SPLITS)
         if name in OF_OTHER_CLIPS:
-            parts = zip((train, validation, test), SPLITS, strict=True)
-            train, validation, test = (minus_child_median(part, known[f"{split}_subjects"]) for part, split in parts)
+            learned, validated, tested = (known[f"{split}_subjects"] for split in SPLITS)
+            own = known["own"]
+            earlier = (train.rows(own), [subject for subject, mine in zip(learned, own.tolist(), strict=True) if mine])
+            test = minus_child_median(test, tested, earlier if own.any() else None)
+            train, validation = minus_child_median(train, learned), minus_child_median(validation, validated)
             name = "set"
         lesson = Lesson(train, validation, known["apex"], known["classes"], known["updates"])
         reader = fit_reader(name, lesson, seed)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fer_id.evaluation.controls import CHOSEN, HINDSIGHT, MEAN, WHOLE
+from fer_id.evaluation.controls import CHOSEN, HINDSIGHT, MEAN, REVERSED, SHUFFLED, WHOLE
 from fer_id.reporting import style
 from fer_id.reporting.result_shapes import Bin, ControlScores
 from fer_id.reporting.words import percent
@@ -22,7 +22,7 @@ _COLOURS = {WHOLE: style.BLUE, MEAN: style.VERMILION, CHOSEN: style.GREEN}
 def control_figure(controls: ControlScores) -> Figure:
     """Draw the accuracy of every control with its interval (left), and the accuracy of each frame alone (right)."""
     rows = controls.accuracy
-    title = f"Does time matter to {controls.model}?"
+    title = f"{controls.model}: whole clips beside fewer or reordered frames"
     figure = style.new_figure(12.0, 1.6 + 0.34 * len(rows), title, controls.provenance)
     left, right = figure.subplots(1, 2, width_ratios=[6, 5])
     for place, (name, row) in enumerate(rows.items()):
@@ -32,7 +32,12 @@ def control_figure(controls: ControlScores) -> Figure:
     left.axvline(rows[WHOLE].value, color=style.BLUE, linewidth=0.8, linestyle=style.DASHED)
     style.name_rows(left, list(rows), above=0.7)
     style.percent_axis(left, "x")
-    left.set_xlabel("accuracy, 95\u202f% interval over subjects; hollow: chosen on the test clips")
+    left.set_xlabel(
+        "accuracy, 95\u202f% interval over subjects; hollow: chosen on the test clips\n"
+        f"{SHUFFLED}, {REVERSED}: what this model, which never learned them, loses;\n"
+        "no evidence that order helps",
+        fontsize=8,
+    )
     for (reader, values), colour in zip(controls.by_frame.items(), (style.SKY, style.GREEN), strict=True):
         moments = range(1, len(values) + 1)
         right.plot(moments, values, color=colour, marker="o", markersize=3, label=f"one frame, {reader}")

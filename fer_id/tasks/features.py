@@ -44,6 +44,11 @@ class Features:
         """True for each clip with a valid frame, (N,)."""
         return self.valid.any(dim=1)
 
+    def rows(self, of: Tensor) -> Features:
+        """Return the clips of a mask (N,)."""
+        names = [name for name, chosen in zip(self.clip_ids, of.tolist(), strict=True) if chosen]
+        return Features(self.values[of], self.valid[of], self.label[of], names)
+
     @property
     def filled(self) -> Features:
         """The clips with every frame without a face replaced by the nearest frame with one, the earlier of two."""

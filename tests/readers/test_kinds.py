@@ -71,6 +71,13 @@ def test_the_childs_baseline_is_the_median_of_its_other_clips(clips_of):
         pool = np.sort(np.concatenate([x[other][valid[other]] for other in others]), axis=0) if others else x[:1, 0] * 0
         assert child[row, t] == pytest.approx(x[row, t] - pool[(len(pool) - 1) // 2], abs=1e-5)
     assert not child[~valid].any()
+    later = clips_of("change", 3, 1)  # of which the first two show children that the protocol knows earlier clips of
+    own = minus_child_median(later, ["s0", "alone", "new"], (clips, subjects)).values
+    for row, earlier in enumerate(([0, 1, 2], [11])):
+        median = np.sort(np.concatenate([x[other][valid[other]] for other in earlier]), axis=0)
+        changed = later.values[row].numpy() - median[(len(median) - 1) // 2]
+        np.testing.assert_allclose(own[row], changed * later.valid[row].numpy()[:, None], atol=1e-5)
+    assert torch.equal(own[2], later.values[2])
 
 
 def test_a_balanced_linear_reader_is_that_of_sklearn():

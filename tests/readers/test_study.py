@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,6 +15,7 @@ from fer_id.readers.frame_features import Origin
 
 def test_predictions_are_those_of_a_run_and_made_once(study, monkeypatch):
     study.fit(["frame", "set", "lstm"], [0, 1])
+    assert study.without_baseline(["frame", "set", "lstm"]) == {}
     names = ["frame-s0", "lstm-s0", "lstm-s1", "set-s0"]
     assert sorted(path.stem for path in study.folder.iterdir()) == names
     assert [path.name for path in study.root.iterdir()] == [study.folder.name]
@@ -59,7 +61,24 @@ def test_what_no_reader_can_read_is_refused(study):
         replace(study, clips=study.clips.assign(intensity=None)).fit(["frame"], [0])
     with pytest.raises(DataError, match="mode=transductive"):
         study.fit(["child_set"], [0])
-    allowed = replace(study.fold, unlabelled=study.fold.test)
-    study = replace(study, fold=allowed)
-    study.fit(["child_set"], [0])
-    assert len(study.predictions("child_set", 0)) == 50
+
+
+def test_other_clips_of_a_child_are_the_judged_or_the_earlier_ones_as_the_mode_gives_them(study, capsys):
+    """And each clip that has no baseline is counted."""
+    transductive = replace(study, fold=replace(study.fold, unlabelled=study.fold.test))
+    transductive.fit(["child_set"], [0])
+    assert transductive.without_baseline(["child_set", "own_set"]) == {"own_set": 1}  # the clip without a face
+    assert len(transductive.predictions("child_set", 0)) == 50
+    earlier = np.concatenate([np.arange(first, first + 5) for first in (60, 70, 80)])
+    learned = np.concatenate([study.fold.train, earlier])
+    fold = replace(study.fold, train=learned, own=earlier, test=np.setdiff1d(study.fold.test, earlier))
+    personalised = replace(study, fold=fold)
+    personalised.fit(["child_set", "own_set"], [0])
+    assert "(own_set 1): fewer than 2 frames with a face" in capsys.readouterr().err
+    unknown = replace(personalised, fold=replace(fold, own=earlier[:10]))
+    assert unknown.without_baseline(["set", "child_set"]) == {"child_set": 5}
+    few = replace(personalised, root=study.root.parent / "few", fold=replace(fold, test=fold.test[::3]))
+    few.fit(["child_set"], [0])
+    table, alone = (each.predictions("child_set", 0).query("split == 'test'") for each in (personalised, few))
+    both = table[table["clip_id"].isin(alone["clip_id"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(both, alone.reset_index(drop=True))  # no judged clip sees another one
