@@ -24,6 +24,7 @@ from fer_id.models.build import ModelCost, model_cost
 from fer_id.models.config import ModelConfig
 from fer_id.progress import say, track
 from fer_id.readers.frame_features import FrameFeatures, Origin
+from fer_id.readers.results import FEWEST_PASSES, LEAST_SHARE, STILL_FALLING
 from fer_id.readers.study import DIM, ReaderStudy, no_baseline
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
@@ -150,15 +151,16 @@ def rule(config: BenchmarkConfig, reference: RunDir, study: ReaderStudy) -> list
     foreign = [model.name for model in encoder_models(config).values() if model.pretrained or model.weights]
     begun = f"{', '.join(foreign)} began with weights from elsewhere" if foreign else "none has weights from elsewhere"
     sentences = [
-        f"Every encoder learns once, on {stills['train']:,} stills of {config.pretrain.data}, and {begun}. Stills that "
-        "validation and test clips were made of, and pictures near-identical to them, are left out.",
+        f"Every encoder learns once, {config.reference} on {stills['train']:,} stills of {config.pretrain.data}; {begun}. "
+        "Stills that validation and test clips were made of, and pictures near-identical to them, are left out.",
         f"Every reader then sees the same features of every frame (on {DIM} principal components of the training "
         "frames) and learns from the same training clips; its penalty, or its epoch, is chosen on inner validation. "
         "The true course of an expression is used for the apex frames of training clips alone.",
         f"Readers that are networks are fitted with {len(config.seeds)} seeds; the others depend on none. Contrasts of "
         "readers are conditional on one training of the encoder: they say what is in the features of this encoder.",
         "The contrasts were fixed before: nothing else is tested. Encoders that are not trained to their end are not "
-        "ranked.",
+        f"ranked. The end is at least {FEWEST_PASSES} passes, of which the last fifth lowers the training loss by less "
+        f"than {STILL_FALLING:.0%}, and {LEAST_SHARE:.0%} of the best encoder's accuracy on stills.",
     ]
     if lacking := study.without_baseline(config.readers):
         sentences.append(no_baseline(lacking))
