@@ -152,7 +152,8 @@ def rule(config: BenchmarkConfig, reference: RunDir, study: ReaderStudy) -> list
     begun = f"{', '.join(foreign)} began with weights from elsewhere" if foreign else "none has weights from elsewhere"
     sentences = [
         f"Every encoder learns once, {config.reference} on {stills['train']:,} stills of {config.pretrain.data}; "
-        f"{begun}. Stills that validation and test clips were made of, and pictures near-identical to them, are left out.",
+        f"{begun}. Stills that validation and test clips were made of, and pictures near-identical to them, are left "
+        "out.",
         f"Every reader then sees the same features of every frame (on {DIM} principal components of the training "
         "frames) and learns from the same training clips; its penalty, or its epoch, is chosen on inner validation. "
         "The true course of an expression is used for the apex frames of training clips alone.",
