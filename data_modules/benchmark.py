@@ -36,7 +36,7 @@ from fer_id.reporting.words import counted
 from fer_id.settings import setting
 from fer_id.store.card import StoreCard
 from fer_id.store.writer import ClipStoreWriter
-from fer_id.types import CROP, LANDMARKS
+from fer_id.types import AFFECT, CROP, LANDMARKS
 
 VERSIONS = ("numpy", "pillow", "opencv-python-headless", "imagehash", "scipy")
 
@@ -190,7 +190,7 @@ class Spool:
                 crops.write(crop.tobytes())
                 landmarks.write(points.tobytes())
                 self.with_landmarks += bool(np.isfinite(points).all())
-                row = {name: getattr(still, name) for name in ("clip_id", "label", "soft_label", "subject_id")}
+                row = {name: getattr(still, name) for name in ("clip_id", "label", "soft_label", "subject_id", *AFFECT)}
                 self._rows.append({**row, "published": still.split or "all", **still.groups})
                 yield crop
 

@@ -23,7 +23,7 @@ from fer_id.labels import LabelSpace
 from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter
 from fer_id.progress import say
 from fer_id.store.reader import ClipStore
-from fer_id.types import CROP, LANDMARKS, ClipBatch, ClipItem, StoredClip
+from fer_id.types import AFFECT, CROP, LANDMARKS, ClipBatch, ClipItem, StoredClip
 
 REPEATED = 1_000_000
 """Distance of the epochs of a row's repetitions within an epoch; more than a training has epochs."""
@@ -55,6 +55,8 @@ class ClipDataset(Dataset[ClipItem]):
         self._ids = list(zip(clips["clip_id"], clips["subject_id"], strict=True))
         self.label = np.array([labels.index(label) for label in clips["label"]], np.int64)
         self._soft = None if clips["soft_label"].isna().all() else clips["soft_label"].tolist()
+        affect = clips.reindex(columns=list(AFFECT)).to_numpy(np.float32, na_value=np.nan)
+        self._affect = None if np.isnan(affect).all() else affect.tolist()
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -75,6 +77,7 @@ class ClipDataset(Dataset[ClipItem]):
             "landmarks": landmarks,
             "label": int(self.label[index]),
             "soft_label": None if self._soft is None else self._soft[index],
+            "affect": None if self._affect is None else self._affect[index],
             "clip_id": clip_id,
             "subject_id": subject_id,
         }
@@ -205,7 +208,7 @@ class Collate:
     """Collate function: pads the items to the longest clip, with frames that are not valid.
 
     In a batch with soft labels (of ``classes`` shares) a clip without one gets a one-hot label, or without any label
-    equal shares.
+    equal shares. In a batch with valence and arousal, those of a clip without them are NaN.
     """
 
     def __init__(self, classes: int) -> None:
@@ -223,6 +226,10 @@ class Collate:
         }
         if any(item["soft_label"] is not None for item in items):
             batch["soft_label"] = torch.tensor(np.array([self._soft(item) for item in items], np.float32))
+        affects = [item.get("affect") for item in items]
+        if any(affect is not None for affect in affects):
+            none = [np.nan] * len(AFFECT)
+            batch["affect"] = torch.tensor([none if affect is None else affect for affect in affects])
         if "domain" in items[0]:
             batch["domain"] = torch.tensor([item["domain"] for item in items])
         return batch

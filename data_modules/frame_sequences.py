@@ -18,6 +18,7 @@ from data_modules.video_store import FacesConfig, Videos
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.settings import setting
 from fer_id.store.card import StoreCard
+from fer_id.types import AFFECT
 
 
 class FrameSequence(NamedTuple):
@@ -33,6 +34,7 @@ class FrameSequence(NamedTuple):
         points: text files of the published landmarks by number, or None.
         split: published name of the split, a key of ``splits``; None where none is published.
         groups: value of each group column of the class, None where unknown; the class names them.
+        affect: valence and arousal of each frame, float (N, 2), NaN where not annotated; None: of none.
     """
 
     clip_id: str
@@ -44,14 +46,18 @@ class FrameSequence(NamedTuple):
     points: Numbered | None = None
     split: str | None = None
     groups: Mapping[str, str | None] = {}
+    affect: NDArray[np.float64] | None = None
 
 
 class LabelledFrames(NamedTuple):
-    """A clip of a sequence: unique name, class name or None, and the numbers of its frames."""
+    """A clip of a sequence: unique name, class name or None, the numbers of its frames, and valence and arousal, None
+    or NaN where not annotated."""
 
     clip_id: str
     label: str | None
     numbers: Sequence[int]
+    valence: float | None = None
+    arousal: float | None = None
 
 
 @dataclass
@@ -96,7 +102,10 @@ class FrameSequenceDataModule(VideoDataModule):
             clips = list(config.clips(sequence, left_out))
             subject = sequence.subject_id
             rows |= {
-                clip.clip_id: {"subject_id": subject, "label": clip.label, "split": split, **sequence.groups}
+                clip.clip_id: {
+                    **{name: getattr(clip, name) for name in ("label", *AFFECT)},
+                    **{"subject_id": subject, "split": split, **sequence.groups},
+                }
                 for clip in clips
             }
             if clips:
@@ -115,6 +124,8 @@ def _faults(sequence: FrameSequence) -> Iterator[str]:
         yield "numbers is empty, expected the number of each frame"
     if sequence.labels is not None and len(sequence.labels) != len(sequence.numbers):
         yield f"labels has {len(sequence.labels)} values, expected one for each of {len(sequence.numbers)} frames"
+    if sequence.affect is not None and sequence.affect.shape != (len(sequence.numbers), len(AFFECT)):
+        yield f"affect is {sequence.affect.shape}, expected two values for each of {len(sequence.numbers)} frames"
 
 
 def _job(sequence: FrameSequence, clips: Sequence[LabelledFrames], config: FrameSequenceConfig) -> FrameJob:

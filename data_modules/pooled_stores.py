@@ -41,7 +41,13 @@ class PooledStores:
     """Stores, label space, clips and folds, opened where they are first used.
 
     ``protocol`` and ``seed`` divide the clips into folds; ``fold`` is the name of the fold to use, None for the first.
+
+    Attributes:
+        affect: True for a model of valence and arousal, which learns from unlabelled clips that have them too; to be
+            set before the folds are used.
     """
+
+    affect = False
 
     def __init__(self, config: DataConfig, protocol: ProtocolConfig, *, seed: int, fold: str | None) -> None:
         self.config, self.protocol, self.seed = config, protocol, seed
@@ -86,7 +92,9 @@ class PooledStores:
     def folds(self) -> list[Fold]:
         """The folds of the protocol."""
         dedup = self.config.drop_duplicates
-        folds = make_folds(self.clips, self.protocol, seed=self.seed, images=self.images, deduplicate=dedup)
+        folds = make_folds(
+            self.clips, self.protocol, seed=self.seed, images=self.images, deduplicate=dedup, affect=self.affect
+        )
         if self.config.excluding:
             if len(self.stores) > 1:
                 raise DataError("data.excluding names the stills of one store, and several are pooled: give one")

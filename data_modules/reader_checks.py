@@ -16,8 +16,9 @@ from fer_id.labels import SPACES, get_space
 from fer_id.progress import say
 from fer_id.reporting.audit import reasons_words
 from fer_id.store.card import StoreCard
-from fer_id.store.format import label_problems
+from fer_id.store.format import affect_problems, label_problems
 from fer_id.store.writer import SHARD_NAME
+from fer_id.types import AFFECT
 
 if TYPE_CHECKING:
     from data_modules.base import FerDataModule
@@ -145,6 +146,7 @@ def _common_faults(dataset: type[FerDataModule], record: Any, seen: set[str]) ->
     if label is not None and not isinstance(label, str):
         yield f"label is {cut(repr(label))}, expected a class name or None"
     yield from label_problems(label, soft, get_space(dataset.label_space))
+    yield from affect_problems({name: getattr(record, name, None) for name in AFFECT})
 
 
 def group_faults(groups: Mapping[str, str | None], columns: Sequence[str]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from fer_id.preprocessing.video import pictures_end, video_facts
 from fer_id.progress import say
 from fer_id.reporting.audit import reasons_words
 from fer_id.store.card import StoreCard
+from fer_id.types import AFFECT
 
 
 class Recording(NamedTuple):
@@ -33,6 +34,7 @@ class Recording(NamedTuple):
         split: published name of the split, a key of ``splits``; None where none is published.
         groups: value of each group column of the class, such as ``{"gender": "f"}``, None where unknown; the class
             names them.
+        valence, arousal: of the whole stretch, from -1 to 1, None where not annotated.
     """
 
     clip_id: str
@@ -43,6 +45,8 @@ class Recording(NamedTuple):
     end_s: float | None = None
     split: str | None = None
     groups: Mapping[str, str | None] = {}
+    valence: float | None = None
+    arousal: float | None = None
 
 
 class Recorded(NamedTuple):
@@ -92,8 +96,11 @@ class VideoDataModule(FerDataModule):
         left_out = Counter[str]()
         recordings, card = cls.recorded(config, left_out)
         rows = {
-            clip_id: {"subject_id": subject, "label": label, "split": cls.splits.get(split or ""), **groups}
-            for clip_id, subject, label, _, _, _, split, groups in recordings
+            record.clip_id: {
+                **{name: getattr(record, name) for name in ("subject_id", "label", *AFFECT)},
+                **{"split": cls.splits.get(record.split or ""), **record.groups},
+            }
+            for record in recordings
         }
         return Videos(_jobs(recordings, Path(str(config.source)), config), rows, left_out), card
 

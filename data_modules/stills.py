@@ -37,6 +37,7 @@ class Still(NamedTuple):
         landmarks: published points, float32 (68, 2) in pixels of the picture, or None.
         groups: value of each group column of the class, such as ``{"gender": "female"}``, None where unknown; the class
             names them.
+        valence, arousal: from -1 to 1, None where not annotated.
     """
 
     clip_id: str
@@ -47,6 +48,8 @@ class Still(NamedTuple):
     subject_id: str | None = None
     landmarks: NDArray[np.float32] | None = None
     groups: Mapping[str, str | None] = {}
+    valence: float | None = None
+    arousal: float | None = None
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CROP = 64  # side of every stored face crop, in pixels
 LANDMARKS = 68  # points per face, in the iBUG 300-W order
+AFFECT = ("valence", "arousal")  # pleasure and activation (Russell, 1980), each from -1 to 1, NaN where not annotated
 SOURCE, COHORT = 0, 1  # domains of clips: the source data of pretraining, and the cohort that a model is adapted to
 
 
@@ -42,17 +43,20 @@ class ClipItem(TypedDict):
     landmarks: NDArray[np.float32]
     label: int
     soft_label: Sequence[float] | None
+    affect: NotRequired[Sequence[float] | None]
     domain: NotRequired[int]
     clip_id: str
     subject_id: str
 
 
 class Predicted(TypedDict):
-    """Predictions of a batch: names of the clips, logits (B, K), and whether a frame shows the face, bool (B,)."""
+    """Predictions of a batch: names of the clips, logits (B, K), whether a frame shows the face, bool (B,), and
+    valence and arousal (B, 2) of a model that has them."""
 
     clip_id: list[str]
     logits: Tensor
     covered: Tensor
+    affect: NotRequired[Tensor]
 
 
 class ClipBatch(TypedDict):
@@ -64,6 +68,7 @@ class ClipBatch(TypedDict):
         landmarks: float (B, T, 68, 2), crop pixels, NaN where none.
         label: int64 (B,), -1 where unlabelled.
         soft_label: optional float (B, K), rows sum to one.
+        affect: optional float (B, 2), :data:`AFFECT`, NaN where not annotated.
         domain: optional int64 (B,), :data:`SOURCE` or :data:`COHORT`, where a cohort is aligned with a source.
         clip_id, subject_id: B names each.
     """
@@ -73,6 +78,7 @@ class ClipBatch(TypedDict):
     landmarks: Tensor
     label: Tensor
     soft_label: NotRequired[Tensor]
+    affect: NotRequired[Tensor]
     domain: NotRequired[Tensor]
     clip_id: list[str]
     subject_id: list[str]

@@ -85,6 +85,8 @@ def pack(
         say("the run was judged in bf16; its bundle, and every check of it, computes in float32")
     frames = record.job.cost.frames or 1
     clips = list(_clips(data, frames))
+    if model.affect is not None:
+        say(f"{bundle.ONNX} gives the logits alone; valence and arousal need {bundle.WEIGHTS}, whose head has them")
     exported = export.export_onnx(model, frames)
     onnx = export.OnnxModel(exported)
     same: export.Parity = {

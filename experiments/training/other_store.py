@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from data_modules.base import FerDataModule
 from experiments.training.overlap import JudgedRows, judged_rows, learned_data
@@ -32,8 +33,8 @@ from fer_id.runs.description import environment
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.tabulate import prediction_table
-from fer_id.tasks.views import views
-from fer_id.types import Predicted
+from fer_id.tasks.views import averaged
+from fer_id.types import ClipBatch, Predicted
 
 
 def evaluate_on(
@@ -76,6 +77,7 @@ def _opened(trained: TrainedModel, store: str | Path) -> FerDataModule:
     """Return the data module of the store in the classes of the model, not divided into folds."""
     config = replace(trained.config.data, store=[str(store)], label_space=trained.labels.name)
     data = FerDataModule(config, ProtocolConfig(), batch_size=trained.config.batch_size, seed=trained.config.seed)
+    data.affect = trained.config.model.affect
     data.config.name = data.stores[0].card.source
     return data
 
@@ -140,11 +142,12 @@ def _write(trained: TrainedModel, data: FerDataModule, run: RunDir, judged: Judg
 
 def _predicted(trained: TrainedModel, data: FerDataModule, rows: Rows) -> Iterator[Predicted]:
     """Yield the predictions of the clips, averaged over the views of the training's test."""
+
+    def answer(view: ClipBatch) -> tuple[Tensor, Tensor | None]:
+        return trained.model.answer(*(view[key].to(trained.device) for key in ("frames", "valid", "landmarks")))
+
     with torch.inference_mode(), trained.autocast():
         for batch in data.plain_batches(rows):
-            logits = [
-                trained.model(*(view[key].to(trained.device) for key in ("frames", "valid", "landmarks")))
-                for view in views(batch, trained.config.trainer.test_views)
-            ]
-            mean = torch.stack(logits).mean(dim=0).float().cpu()
-            yield {"clip_id": batch["clip_id"], "logits": mean, "covered": batch["valid"].any(dim=1)}
+            logits, affect = averaged(answer, batch, trained.config.trainer.test_views)
+            predicted = Predicted(clip_id=batch["clip_id"], logits=logits, covered=batch["valid"].any(dim=1))
+            yield predicted if affect is None else {**predicted, "affect": affect}

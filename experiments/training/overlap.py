@@ -15,7 +15,7 @@ from experiments.training.setup import open_run_data
 from fer_id.errors import DataError, FerIdError, LeakageError, cut
 from fer_id.evaluation.config import Rows
 from fer_id.evaluation.duplicates import find_duplicates, fingerprint
-from fer_id.evaluation.protocol import NOT_JUDGED
+from fer_id.evaluation.protocol import NOT_JUDGED, without_truth
 from fer_id.evaluation.scores import Bools
 from fer_id.labels import map_labels
 from fer_id.reporting.audit import reasons_words
@@ -74,7 +74,7 @@ def judged_rows(run: RunDir, data: FerDataModule, learned: Learned) -> JudgedRow
     if tested.any():
         leave_out(OTHER_PART, ~tested)
     leave_out(NOT_JUDGED, ~clips["for_evaluation"].to_numpy(np.bool_))
-    leave_out("unlabelled", clips["label"].isna().to_numpy())
+    leave_out("unlabelled", without_truth(clips, affect=data.affect))
     if store.card.settings.key_id is not None:  # pseudonyms of a site: equal names are one child
         leave_out(CHILD, known)
     elif known.any() and not holds_images(store):

@@ -11,7 +11,7 @@ from experiments.config import TrainConfig
 from experiments.settings.loading import read
 from experiments.training.parents import require_one_mapping
 from experiments.training.trainer import device
-from fer_id.errors import CheckpointError, FerIdError, RunError
+from fer_id.errors import CheckpointError, DataError, FerIdError, RunError
 from fer_id.evaluation.config import SPLITS
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
@@ -22,7 +22,7 @@ from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import ALIGNING
 from fer_id.tasks.numerics import FORMATS, usable
 from fer_id.tasks.strategies import STRATEGIES
-from fer_id.types import CROP
+from fer_id.types import AFFECT, CROP
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +36,7 @@ def open_data(config: TrainConfig, fold: str | None, part: int | None = None) ->
     data = load_dataset(config.data.name)(
         config.data, config.protocol, augment=config.augment, batch_size=config.batch_size, seed=config.seed, fold=fold
     )
+    data.affect = config.model.affect
     data.setup()
     require_one_mapping(data.mesh_mappings, landmarks=config.model.landmarks > 0)
     if part is not None:
@@ -80,11 +81,13 @@ def make_model(
     CheckpointError."""
     model = build_model(config.model, len(data.labels))
     if parent is None:
+        _require_affect(config, data, learned=False)
         return model, {}
     usable(parent.config()["trainer"]["precision"], device(config))  # says where this machine lacks it
     if not config.init.transfer:
         load = load_model if config.init.run else load_encoder
         load(model, parent.checkpoint())
+        _require_affect(config, data, learned=bool(config.init.run))
         return model, {}
     taken = transfer(model, parent.checkpoint(), parent.label_space(), data.labels)
     new = [name for name in data.labels.names if name not in taken.classes]
@@ -98,7 +101,25 @@ def make_model(
             f"{parent.path} has nothing to tell {', '.join(new)} by, and adapt.strategy={config.adapt.strategy} learns "
             "nothing: " + ("its classes are others" if taken.head else "its temporal head is another than model.head")
         )
+    _require_affect(config, data, learned="affect.1.weight" in taken.weights)
     return model, taken.weights
+
+
+def _require_affect(config: TrainConfig, data: FerDataModule, *, learned: bool) -> None:
+    """Raise DataError where the head of valence and arousal is neither ``learned`` by the run whose weights the model
+    has, nor would be by this training."""
+    if not config.model.affect or learned:
+        return
+    if not STRATEGIES[config.adapt.strategy](config.adapt, {}).learns:
+        raise CheckpointError(
+            f"model.affect=true: {config.init.run} has no such head, and adapt.strategy={config.adapt.strategy} learns "
+            "nothing; say model.affect=false"
+        )
+    if data.clips.iloc[data.fold.train][[*AFFECT]].isna().all(axis=None):
+        raise DataError(
+            "model.affect=true, and no training clip has valence or arousal: of the shipped datasets AffectNet and "
+            "Aff-Wild2 have them, once their store is prepared anew; or say model.affect=false"
+        )
 
 
 def make_task(

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer_id.errors import DataError
 from fer_id.evaluation.config import LEAST_FACE, MIN_SUBJECTS, Breakdown
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import Clash, setting
+
+if TYPE_CHECKING:
+    from fer_id.runs.metrics import Metrics
 
 
 @dataclass
@@ -55,6 +59,7 @@ class EvaluateConfig(RunConfig):
 
 def evaluate(config: EvaluateConfig) -> str:
     """Compute ``metrics.json``, the figures and the page; return the main metrics, gaps and flagging as text."""
+    from fer_id.evaluation.affect import SCORES
     from fer_id.evaluation.evaluate import Options, subjects_are_people
     from fer_id.evaluation.groups.disclosure import public_view
     from fer_id.files import write_json
@@ -83,11 +88,21 @@ def evaluate(config: EvaluateConfig) -> str:
     people = subjects_are_people(metrics, run.job().store)
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")
     rows = [f"  {name:<16} {'undefined' if metrics[name] is None else format(metrics[name], '.4f')}" for name in names]
+    if metrics.rates_affect:
+        rows += [f"  {name:<16} {_concordance(metrics, name)}" for name in SCORES]
     size = f"{counted(metrics.n_clips, 'clip')}, {counted(metrics.n_subjects, 'subject')}"
     title = f"{run.path}: {size}, provenance {metrics.provenance}"
     gaps = [f"  {sentence}" for sentence in gap_sentences(metrics.subgroups)]
     unsure = [f"  {sentence}" for sentence in doubt.sentences(metrics, people=people)]
     return "\n".join([title, *rows, *gaps, *unsure, str(run.path / "report.html")])
+
+
+def _concordance(metrics: Metrics, name: str) -> str:
+    """Return a CCC with its interval, or the reason why it is undefined."""
+    value, interval = metrics[name], metrics.interval(name)
+    if value is None:
+        return f"undefined: {metrics.reason(name)}"
+    return f"{value:.4f}" + (f" ({interval.low:.4f} to {interval.high:.4f})" if interval else "")
 
 
 def _require_outside(path: Path, run: RunDir) -> None:

@@ -141,7 +141,7 @@ def _timeline(
     from fer_id.preprocessing.landmarks import FaceLandmarker
     from fer_id.preprocessing.tracking import MOST_FACES
     from fer_id.video.inference import open_video, predict_windows
-    from fer_id.video.timeline import Timeline, judge_windows, spans, with_face
+    from fer_id.video.timeline import Timeline, judge_windows, spans, with_affect, with_face
 
     watcher = opened.watcher
     stride = config.stride or watcher.frames
@@ -172,6 +172,8 @@ def _timeline(
     times = spans(watched.windows, watcher.fps, video.length_s)
     seen, sure = with_face(times, watched.frames), (about.temperature, about.threshold, config.least_face)
     windows = judge_windows(times, watched.valid, seen, watched.logits, watcher.labels, *sure)
+    if watched.affect is not None:
+        windows = with_affect(windows, watched.affect)
     faces = tuple(watched.faces if config.thumbnails else ())
     return Timeline(video, about, watcher.labels, watched.frames, windows, faces, subject)
 

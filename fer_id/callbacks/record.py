@@ -15,6 +15,7 @@ from torch import Tensor
 from fer_id.callbacks.checkpoint import Checkpoint
 from fer_id.callbacks.step_outputs import every_logger
 from fer_id.errors import ConfigError
+from fer_id.evaluation.affect import affect_scores, has_affect
 from fer_id.evaluation.metrics import headline_scores
 from fer_id.evaluation.predictions import NO_BASELINE, judge
 from fer_id.files import plain
@@ -123,7 +124,8 @@ class WritePredictions(pl.Callback):
 
     Test clips are predicted by the test itself; inner-validation clips, which calibrate a run, are predicted after them
     by ``predict_step``. Logged are ``test/accuracy``, ``test/accuracy_with_missing``, ``test/macro_precision``,
-    ``test/macro_recall``, ``test/macro_f1``, ``test/auc`` and ``test/specificity``, as far as they are defined.
+    ``test/macro_recall``, ``test/macro_f1``, ``test/auc`` and ``test/specificity``, and of a model of valence and
+    arousal ``test/valence_ccc``, ``test/arousal_ccc`` and ``test/ccc``, as far as they are defined.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -174,6 +176,8 @@ class WritePredictions(pl.Callback):
         if trainer.is_global_zero:
             self.run.write_predictions(predictions)
         scores = headline_scores(judge(predictions, data.labels), data.labels)
+        if has_affect(predictions):
+            scores |= {name: value for name, value in affect_scores(predictions)[0].items() if np.isfinite(value)}
         numbers = {f"test/{name}": value for name, value in scores.items() if value is not None}
         pl_module.log_dict(numbers, logger=every_logger(trainer, "test"), batch_size=1)
 
@@ -188,7 +192,8 @@ def _predict(trainer: pl.Trainer, pl_module: pl.LightningModule, batches: Iterab
 
 
 def _predicted(outputs: Any, batch: Any) -> Predicted:
-    """Return ``clip_id``, ``logits`` and ``covered`` of a batch; raise ConfigError where there are no logits."""
+    """Return ``clip_id``, ``logits``, ``covered`` and, if any, ``affect`` of a batch; raise ConfigError where there are
+    no logits."""
     logits = outputs.get("logits") if isinstance(outputs, dict) else outputs
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise ConfigError(
@@ -196,7 +201,9 @@ def _predicted(outputs: Any, batch: Any) -> Predicted:
             '"logits" (B, K)'
         )
     covered = batch["valid"].any(dim=1)
-    return {"clip_id": batch["clip_id"], "logits": logits.float().cpu(), "covered": covered.cpu()}
+    predicted = Predicted(clip_id=batch["clip_id"], logits=logits.float().cpu(), covered=covered.cpu())
+    affect = outputs.get("affect") if isinstance(outputs, dict) else None
+    return {**predicted, "affect": affect.float().cpu()} if isinstance(affect, Tensor) else predicted
 
 
 class EndedOutside(Exception):

@@ -172,7 +172,8 @@ def jackknife(
 
     ``z +- t * sqrt((S - 1) / S * sum((z_i - mean)^2))``, z_i the transformed statistic without subject i; untransformed
     where the transform is infinite, as the logit of 0 or 1. Limits are clipped to ``bounds``. The scale is ``logit``,
-    ``log`` or ``plain``; None: the logit of a share in [0, 1], and plain for any other range.
+    ``log``, ``fisher`` (Fisher's z of a correlation) or ``plain``; None: the logit of a share in [0, 1], and plain for
+    any other range.
     """
     n_subjects = len(without_each)
     if n_subjects < 2:
@@ -195,6 +196,7 @@ def jackknife(
 _SCALES: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
     "logit": (special.logit, special.expit),
     "log": (np.log, np.exp),
+    "fisher": (np.arctanh, np.tanh),
     "plain": (np.asarray, np.asarray),
 }
 

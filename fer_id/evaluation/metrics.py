@@ -14,6 +14,7 @@ import pandas as pd
 
 from fer_id.errors import DataError
 from fer_id.evaluation import scores
+from fer_id.evaluation.affect import affect_scores, has_affect, undefined_reason
 from fer_id.evaluation.auc import auc_by_class, auc_of, macro_auc
 from fer_id.evaluation.confidence.calibration import BINS, calibration_intervals, calibration_scores
 from fer_id.evaluation.confidence.selective import selective_intervals, selective_scores
@@ -87,10 +88,22 @@ def score(predictions: pd.DataFrame, labels: LabelSpace, provenance: str) -> Met
         intervals=limits,
     )
     reasons = _reasons(metrics) | why_intervals | why_calibration | why_selective
+    if has_affect(predictions):
+        metrics, why_affect = _with_affect(metrics, predictions)
+        reasons |= why_affect
     if NO_BASELINE in predictions:
         without = judged_rows(predictions)[NO_BASELINE].eq(True).to_numpy(np.bool_)
         metrics = metrics.model_copy(update={"n_no_baseline": int((without & covered).sum())})
     return metrics.model_copy(update={"reasons": reasons})
+
+
+def _with_affect(metrics: Metrics, predictions: pd.DataFrame) -> tuple[Metrics, Reasons]:
+    """Return the metrics with the CCC of valence and arousal and their intervals, and the reasons of undefined ones."""
+    values, intervals, counts = affect_scores(predictions)
+    limits, reasons = as_records(intervals)
+    reasons |= {name: undefined_reason(name, counts) for name, value in values.items() if np.isnan(value)}
+    update = {**plain(values), **counts, "intervals": metrics.intervals | limits}
+    return metrics.model_copy(update=update), reasons
 
 
 def headline_scores(judged: Judged, labels: LabelSpace) -> dict[str, float | None]:

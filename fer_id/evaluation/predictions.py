@@ -17,6 +17,7 @@ from fer_id.errors import SHOWN, DataError, Problems
 from fer_id.evaluation.scores import Bools, Floats, Ints, count_clips
 from fer_id.labels import SUM_TOLERANCE, LabelSpace
 from fer_id.runs.configs import Config
+from fer_id.types import AFFECT
 
 SPLITS = ("test", "validation", "calibration")
 """``calibration``: children of training and inner validation, predicted by cross-fitted models not trained on them."""
@@ -25,6 +26,11 @@ SPLITS = ("test", "validation", "calibration")
 NO_BASELINE = "no_baseline"
 """Column of ``predictions.parquet``, True for a clip with too few frames with a face for the own baseline that
 its model subtracts; predictions of other models lack it."""
+
+
+PREDICTED_AFFECT = tuple(f"predicted_{name}" for name in AFFECT)
+"""Columns of a model with a head of valence and arousal; beside them stand the annotations, under the names of
+:data:`fer_id.types.AFFECT`, NaN where there is none."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,18 @@ def check_predictions(predictions: pd.DataFrame, labels: LabelSpace, where: obje
         "there are probabilities but no predicted class": ~answered & np.isfinite(p).any(1),
     }.items():
         _add(problems, predictions, wrong, what)
+    for what, wrong in _outside(predictions).items():
+        _add(problems, predictions, wrong, what)
     problems.raise_if_any(DataError, hint)
+
+
+def _outside(predictions: pd.DataFrame) -> dict[str, Bools]:
+    """Return the fault of each column of valence and arousal -> the rows (N,) with it; empty without such columns."""
+    wrong = dict[str, Bools]()
+    for name in [name for name in (*AFFECT, *PREDICTED_AFFECT) if name in predictions]:
+        numbers = pd.to_numeric(predictions[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        wrong[f"{name} is no number from -1 to 1"] = predictions[name].notna().to_numpy() & ~(np.abs(numbers) <= 1)
+    return wrong
 
 
 def _add(problems: Problems, predictions: pd.DataFrame, wrong: np.ndarray, what: str) -> None:

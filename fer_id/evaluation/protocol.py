@@ -14,6 +14,7 @@ from fer_id.errors import SHOWN, DataError, LeakageError, Problems, quoted
 from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig, Rows
 from fer_id.evaluation.protocol_modes import EARLIER, IN_THE_GAP, NOT_SHOWN, consent_to, give_access
 from fer_id.settings import PATH, is_name
+from fer_id.types import AFFECT
 
 NOT_LEARNED, NOT_JUDGED = "no consent for training", "no consent for evaluation"
 BEYOND = "beyond protocol.at_most"
@@ -22,18 +23,25 @@ OF_THE_TESTED = (NOT_JUDGED, NOT_SHOWN, EARLIER, IN_THE_GAP)
 
 
 def make_folds(
-    clips: pd.DataFrame, config: ProtocolConfig, *, seed: int, images: bool, deduplicate: bool
+    clips: pd.DataFrame,
+    config: ProtocolConfig,
+    *,
+    seed: int,
+    images: bool,
+    deduplicate: bool,
+    affect: bool = False,
 ) -> list[Fold]:
     """Make all folds of a protocol; they depend on the seed and on the table alone.
 
     ``clips`` has one row per clip, as in a store; of several stores with ``store`` and, for images, ``picture``; with
     ``for_training`` and ``for_evaluation`` (bool) where consent limits the use of a subject. With ``images``,
     ``subject_id`` names a group of near-identical images (a benchmark), not a person, and ``deduplicate`` leaves
-    repeats out of training. Raise DataError where a split is missing or empty, the group column does not exist, or
+    repeats out of training. Training is without unlabelled clips, but with ``affect`` for those that have valence or
+    arousal. Raise DataError where a split is missing or empty, the group column does not exist, or
     there are too few groups, and LeakageError where a subject stands in two splits of one fold.
     """
     folds = [_official(clips)] if config.name == "official" else _grouped(clips, config, seed)
-    unlabelled = clips["label"].isna().to_numpy()
+    unlabelled = without_truth(clips, affect=affect)
     made, unjudged = [], list[str]()
     for fold in folds:
         of_no_split = fold.dropped
@@ -70,6 +78,12 @@ def make_folds(
         raise DataError(f"protocol.own_clips={config.own_clips}: no child has more than {most} earlier clips")
     check_folds(clips, made, few=config.train_groups is not None, allow_repeats=images and not deduplicate)
     return made
+
+
+def without_truth(clips: pd.DataFrame, *, affect: bool) -> NDArray[np.bool_]:
+    """Return a mask (N,) of the unlabelled clips; with ``affect`` of those without valence and arousal too."""
+    none: NDArray[np.bool_] = clips["label"].isna().to_numpy()
+    return none & clips[[*AFFECT]].isna().all(axis=1).to_numpy() if affect else none
 
 
 def _at_most(clips: pd.DataFrame, fold: Fold, most: list[int]) -> Fold:

@@ -74,7 +74,7 @@ def build_model(config: ModelConfig | str, classes: int | LabelSpace) -> ClipCla
     encoder = _build_encoder(config)
     head = HEAD_CLASSES[config.head](encoder.dim + config.landmarks, config.hidden, config.dropout)
     stream = LandmarkStream(config.landmarks) if config.landmarks else None
-    model = ClipClassifier(encoder, head, classes, config.dropout, stream)
+    model = ClipClassifier(encoder, head, classes, config.dropout, stream, affect=config.affect)
     model.config = config
     return model
 

@@ -74,6 +74,7 @@ class ModelConfig:
     landmarks: int = setting(
         0, min=0, max=LARGEST_WIDTH, help="feature of a second stream on the normalised landmarks; 0: frames alone"
     )
+    affect: bool = setting(False, help="a second head on the clip's vector: valence and arousal, each from -1 to 1")
 
 
 MODELS = {

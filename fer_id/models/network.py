@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fer_id.models.config import ModelConfig
 from fer_id.models.encoders import Encoder
 from fer_id.models.heads import Head
-from fer_id.types import LANDMARKS
+from fer_id.types import AFFECT, LANDMARKS
 
 
 class LandmarkStream(nn.Module):
@@ -44,19 +44,30 @@ class ClipClassifier(nn.Module):
     ``classes``.
 
     ``dropout`` is the probability of dropping a pooled feature before the classifier. ``landmarks`` is a second stream,
-    whose features are appended to the encoder's; None: frames alone.
+    whose features are appended to the encoder's; None: frames alone. With ``affect`` a second head gives valence and
+    arousal.
     """
 
     config: ModelConfig | None = None  # what it was built from; None where its parts were put together by hand
 
     def __init__(
-        self, encoder: Encoder, head: Head, classes: int, dropout: float = 0.0, landmarks: LandmarkStream | None = None
+        self,
+        encoder: Encoder,
+        head: Head,
+        classes: int,
+        dropout: float = 0.0,
+        landmarks: LandmarkStream | None = None,
+        *,
+        affect: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.landmarks = landmarks
         self.head = head
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(head.dim, classes))
+        self.affect: nn.Sequential | None = None
+        if affect:
+            self.affect = nn.Sequential(nn.Dropout(dropout), nn.Linear(head.dim, len(AFFECT)), nn.Tanh())
 
     def encode(self, frames: Tensor, valid: Tensor | None = None, landmarks: Tensor | None = None) -> Tensor:
         """Encode frames (B, T, 3, 64, 64) in [0, 1] -> features (B, T, D), with a landmark stream (B, T, D + L).
@@ -93,6 +104,20 @@ class ClipClassifier(nn.Module):
     def classify(self, pooled: Tensor) -> Tensor:
         """Classify clip vectors (B, H) -> logits (B, K)."""
         return self.classifier(pooled)  # type: ignore[no-any-return]
+
+    def rate(self, pooled: Tensor) -> Tensor | None:
+        """Return valence and arousal (B, 2) of clip vectors (B, H), each in [-1, 1]; None without the second head."""
+        return None if self.affect is None else self.affect(pooled)
+
+    @property
+    def outputs(self) -> list[nn.Module]:
+        """The modules that read the clip's vector: the classifier, and the head of valence and arousal if any."""
+        return [self.classifier, *([] if self.affect is None else [self.affect])]
+
+    def answer(self, frames: Tensor, valid: Tensor, landmarks: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Compute logits (B, K), and valence and arousal (B, 2) or None; inputs as of :meth:`forward`."""
+        pooled = self.pool(self.encode(frames, valid, landmarks), valid)
+        return self.classify(pooled), self.rate(pooled)
 
     def forward(self, frames: Tensor, valid: Tensor, landmarks: Tensor | None = None) -> Tensor:
         """Compute logits (B, K) from frames (B, T, 3, 64, 64) and valid bool (B, T).

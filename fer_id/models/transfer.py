@@ -26,8 +26,8 @@ def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: Labe
 
     The temporal head is transferred where it is the same, and with it the classifier's rows of the classes common to
     both label spaces (``source`` of the checkpoint, ``target`` of the model), so that a model of seven emotions begins
-    as a model of five of them. Raise CheckpointError for a damaged file, or one of another encoder; the model is then
-    unchanged.
+    as a model of five of them; so is a head of valence and arousal that both have. Raise CheckpointError for a damaged
+    file, or one of another encoder; the model is then unchanged.
     """
     state, own = load_state(path), model.state_dict()
     if missing := {f"encoder.{name}" for name in model.encoder.state_dict()} - set(state):
@@ -52,6 +52,10 @@ def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: Labe
         now = model.state_dict()  # tensors that share the model's memory
         for name in ("classifier.1.weight", "classifier.1.bias"):
             now[name][to] = state[name][fro].to(now[name])
+    affect = {name for name in own if name.startswith("affect.")}
+    if same and affect <= set(state):
+        model.load_state_dict({**model.state_dict(), **{name: state[name].to(own[name]) for name in affect}})
+        names |= affect
     if classes == list(target.names):
         names |= {"classifier.1.weight", "classifier.1.bias"}
     now = model.state_dict()

@@ -20,6 +20,7 @@ from fer_id.labels import LabelSpace
 from fer_id.models.config import OWN_MODULE
 from fer_id.objectives import MONITOR
 from fer_id.reporting import doubt, figures, group_figures, words
+from fer_id.reporting.affect_figures import affect_scatter
 from fer_id.reporting.audit import Findings, read_audit, reasons_words
 from fer_id.reporting.explanation import read_sentences
 from fer_id.reporting.jobs import read_metrics, run_name
@@ -38,9 +39,10 @@ KEY_NUMBERS = {
     "auc": "AUC, one against rest",
     "specificity": "Specificity",
 }
+AFFECT_SCORES = {"valence_ccc": "Valence", "arousal_ccc": "Arousal", "ccc": "Mean of both"}
 FIGURES = (
     *("confusion_matrix", "per_class", "subjects", "groups", "group_reliability"),
-    *("reliability", "risk_coverage", "training"),
+    *("reliability", "risk_coverage", "affect", "training"),
 )
 _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure shows the rest
 
@@ -84,6 +86,8 @@ def draw_figures(run: RunDir, evaluation: Evaluation, job: Job) -> dict[str, Fig
     drawn["reliability"] = figures.reliability_diagram(reliability(sure, right), provenance, after)
     if len(risks.risk):
         drawn["risk_coverage"] = figures.risk_coverage_curve(risks, provenance, metrics.review)
+    if metrics.rates_affect:
+        drawn["affect"] = affect_scatter(predictions, metrics)
     if folds:
         drawn["training"] = figures.fold_curves([fold.learning_curve() for fold in folds], provenance)
     else:
@@ -136,6 +140,7 @@ def write_run_report(run: RunDir, metrics: Metrics, job: Job, pictures: Mapping[
         words=words,
         key_numbers=KEY_NUMBERS,
         subject_rows=_subject_rows(run, metrics) if people else [],
+        concordance=AFFECT_SCORES if metrics.rates_affect else {},
         n_subjects_hidden=max(0, metrics.n_subjects - _MOST_SUBJECTS),
         subgroups=metrics.subgroups,
         group_scores=words.GROUP_SCORES,

@@ -94,6 +94,13 @@ def interval_words(metrics: Metrics, name: str, digits: int = 1) -> str:
     return extent(metrics.interval(name), metrics.reasons.get(f"intervals.{name}"), digits)
 
 
+def signed_interval(metrics: Metrics, name: str, digits: int = 3) -> str:
+    """Return the interval of a score in [-1, 1] as ``+0.412 to +0.587``, or the reason why there is none."""
+    if (interval := metrics.interval(name)) is None:
+        return f"no interval: {metrics.reasons.get(f'intervals.{name}') or 'not computed'}"
+    return signed_extent(interval.low, interval.high, 1, digits)
+
+
 def extent(interval: Interval | None, why_not: str | None, digits: int = 1) -> str:
     """Return an interval of a share in the format of :func:`interval_words`, or the reason why there is none."""
     if interval is None:

@@ -12,6 +12,7 @@ from fer_id.shapes import Count, Number, Text, where
 
 NullableIntervals = Annotated[Intervals, null_as({})]
 NullableNumbers = Annotated[Numbers, null_as({})]
+Concordance = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1.0, le=1.0)]
 Temperature = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0)]
 
 
@@ -199,6 +200,11 @@ class Metrics(Part):
     macro_f1: Share | None = None
     auc: Share | None = None
     specificity: Share | None = None
+    valence_ccc: Concordance | None = None  # of a model with a head of valence and arousal, with the next four
+    arousal_ccc: Concordance | None = None
+    ccc: Concordance | None = None  # mean of both
+    n_valence: Count | None = None  # test clips with an annotation and a prediction; they need no label
+    n_arousal: Count | None = None
     calibration: Calibration = Calibration()
     selective: Selective | None = None
     per_class: dict[str, ClassScores] = {}
@@ -218,6 +224,11 @@ class Metrics(Part):
     def reason(self, name: str) -> str:
         """Return why a value, or one below it, is null; empty where no reason is stated."""
         return next((why for key, why in self.reasons.items() if key == name or key.startswith(f"{name}.")), "")
+
+    @property
+    def rates_affect(self) -> bool:
+        """True where the model predicts valence and arousal."""
+        return self.n_valence is not None
 
     @property
     def n_judged(self) -> int:

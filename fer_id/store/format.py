@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from fer_id.errors import cut, quoted
 from fer_id.inputs import is_file_name
 from fer_id.labels import SUM_TOLERANCE, LabelSpace, get_space
 from fer_id.store.card import StoreCard
-from fer_id.types import CROP, LANDMARKS
+from fer_id.types import AFFECT, CROP, LANDMARKS
 
 CLIP_COLUMNS = (
     *("clip_id", "subject_id", "label", "soft_label", "start", "length", "n_valid"),
     *("video_id", "t0_s", "fps", "source", "split", "intensity"),
+    *AFFECT,
 )
 """Columns of ``clips.parquet``, one row per clip; the group columns named by the card follow.
 
@@ -26,7 +27,8 @@ clip_id: unique name. subject_id: the person; of pictures without subject ids th
 label, soft_label: class name, and shares of the classes, or empty. start, length: frames of the clip in the shard.
 n_valid: frames with a face. video_id, t0_s, fps: the video, second of the first frame, frames per second. source: the
 dataset. split: train, validation, test or empty. intensity: e(t) of drawn and simulated clips; of a simulated neutral
-clip that of the neutral still brought in. What writes them: ``docs/DATASETS.md``.
+clip that of the neutral still brought in. valence, arousal: from -1 to 1, NaN where not annotated; a file has these two
+columns where a clip has either. What writes them: ``docs/DATASETS.md``.
 """
 
 PARTS: dict[str, tuple[type, tuple[int, ...]]] = {
@@ -48,6 +50,17 @@ def label_problems(label: object, soft_label: object, space: LabelSpace) -> list
         elif not _are_shares(soft_label):
             problems.append(f"soft_label is {cut(np.asarray(soft_label).tolist())}, expected shares that sum to 1")
     return problems
+
+
+def affect_problems(row: Mapping[str, object]) -> list[str]:
+    """Return the problems of one clip's valence and arousal; None and NaN stand for a missing value."""
+    values = {name: row.get(name) for name in AFFECT}
+    return [
+        f"{name} is {cut(repr(value))}, expected a number from -1 to 1, or NaN"
+        for name, value in values.items()
+        if value is not None
+        and not (isinstance(value, int | float | np.number) and (math.isnan(value) or abs(float(value)) <= 1))
+    ]
 
 
 def _are_shares(values: Sequence[object] | NDArray[Any]) -> bool:
@@ -73,9 +86,11 @@ def table_problems(clips: pd.DataFrame, card: StoreCard) -> list[str]:
             problems.append(
                 f"column {column} holds {quoted(strange[0])}, expected text that can name a file in a folder"
             )
-    for column, least, expected in (("fps", 0, "a number above 0"), ("t0_s", -math.inf, "a finite number")):
-        numbers = pd.to_numeric(clips[column], errors="coerce")
-        wrong = clips[column][clips[column].notna() & ~((numbers > least) & np.isfinite(numbers))]
+    affect = dict.fromkeys(AFFECT, (-1.0, "a number from -1 to 1, or NaN"))
+    limits = {"fps": (np.nextafter(0, 1), "a number above 0"), "t0_s": (-math.inf, "a finite number"), **affect}
+    for column, (least, expected) in limits.items():
+        numbers, most = pd.to_numeric(clips[column], errors="coerce"), 1.0 if column in AFFECT else math.inf
+        wrong = clips[column][clips[column].notna() & ~(numbers.between(least, most) & np.isfinite(numbers))]
         if len(wrong):
             problems.append(f"column {column} holds {cut(wrong.iloc[0])}, expected {expected}")
     for column in card.groups:

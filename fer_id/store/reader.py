@@ -26,7 +26,7 @@ from fer_id.labels import LabelSpace, get_space
 from fer_id.parquet import read_parquet
 from fer_id.store.card import StoreCard
 from fer_id.store.format import CLIP_COLUMNS, PARTS, frames_problems, table_problems
-from fer_id.types import StoredClip
+from fer_id.types import AFFECT, StoredClip
 
 _MAPS = 384  # memory maps kept open at once: each holds a file descriptor, and a process commonly has 1024
 
@@ -61,6 +61,10 @@ class ClipStore:
     @classmethod
     def _checked(cls, path: Path, card: StoreCard, clips: pd.DataFrame) -> ClipStore:
         problems = Problems(str(path))
+        if not {*AFFECT} & {*clips}:
+            place = int(clips.columns.isin(CLIP_COLUMNS).sum())
+            for name in reversed(AFFECT):
+                clips.insert(place, name, np.nan)
         if missing := [column for column in (*CLIP_COLUMNS, *card.groups) if column not in clips]:
             problems.add(f"clips.parquet: columns missing: {', '.join(missing)}")
             problems.raise_if_any(StoreError)

@@ -17,9 +17,9 @@ from fer_id.errors import Problems, StoreError
 from fer_id.files import atomic_folder, naming, write_json
 from fer_id.labels import get_space
 from fer_id.store.card import StoreCard
-from fer_id.store.format import CLIP_COLUMNS, PARTS, label_problems
+from fer_id.store.format import CLIP_COLUMNS, PARTS, affect_problems, label_problems
 from fer_id.store.reader import ClipStore
-from fer_id.types import LANDMARKS
+from fer_id.types import AFFECT, LANDMARKS
 
 _HEADER = 128  # bytes reserved for the .npy header, which is written once the final length is known
 SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -102,6 +102,7 @@ class ClipStoreWriter:
         if row.get("clip_id") in self._ids:
             problems.add("clip_id stands in the store already")
         problems.found += label_problems(row.get("label"), row.get("soft_label"), get_space(self.card.label_space))
+        problems.found += affect_problems(row)
         for part, (dtype, shape) in PARTS.items():
             array = parts[part]
             if array.dtype != dtype or array.shape != (length, *shape) or not length:
@@ -119,6 +120,9 @@ class ClipStoreWriter:
                 with (self.draft / part / f"{shard}.npy").open("r+b") as file:
                     file.write(_npy_header(np.dtype(dtype), (length, *shape)))
         table = pd.DataFrame(self._rows).reindex(columns=[*CLIP_COLUMNS, *self.card.groups])
+        table = table.astype(dict.fromkeys(AFFECT, np.float64))
+        if not table[list(AFFECT)].notna().to_numpy().any():
+            table = table.drop(columns=list(AFFECT))
         table.to_parquet(self.draft / "clips.parquet", index=False)
         write_json(self.draft / "card.json", asdict(self.card))
         ClipStore.open(self.draft)

@@ -17,12 +17,13 @@ from fer_id.errors import ConfigError
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
+from fer_id.tasks.affect import Concordance, concordance_loss
 from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
 from fer_id.tasks.features import FeatureBank
 from fer_id.tasks.finite_check import require_finite, require_finite_weights
-from fer_id.tasks.parallel import share_of_loss
+from fer_id.tasks.parallel import processes, share_of_loss
 from fer_id.tasks.strategies import Strategy
-from fer_id.tasks.views import views
+from fer_id.tasks.views import averaged
 from fer_id.types import CROP, ClipBatch, Predicted
 
 
@@ -31,7 +32,9 @@ class ClipClassification(pl.LightningModule):
 
     It logs ``train/loss``, ``train/accuracy``, ``train/macro_f1`` and the same of ``val/`` and ``test/``. Its steps
     return ``logits`` (B, K), which callbacks count. Clips without a valid frame enter neither loss nor metrics;
-    predictions mark them as not covered.
+    predictions mark them as not covered. A model with a head of valence and arousal learns these beside (``1 - CCC``,
+    times ``loss.affect``), from clips with or without a label; logged are ``train/affect_loss``, ``val/valence_ccc``,
+    ``val/arousal_ccc`` and their mean ``val/ccc``, as far as they are defined.
 
     Args:
         model: called with frames (B, T, 3, 64, 64), valid (B, T) and landmarks (B, T, 68, 2), it returns logits (B, K).
@@ -75,6 +78,8 @@ class ClipClassification(pl.LightningModule):
         metrics = MetricCollection({"accuracy": accuracy, "macro_f1": f1})
         clones = {f"{split}_scores": metrics.clone(prefix=f"{_short(split)}/") for split in SPLITS}
         self.metrics = nn.ModuleDict(clones)
+        rates = isinstance(model, ClipClassifier) and model.affect is not None
+        self.concordance = Concordance() if rates else None
 
     def forward(self, batch: ClipBatch) -> Tensor:
         """Return the logits (B, K) of a batch."""
@@ -96,6 +101,8 @@ class ClipClassification(pl.LightningModule):
         loss = share_of_loss(self._judge(logits, batch, "train"), int(_judged(batch).sum()), self.model)
         if pooled is None:
             return loss
+        affect = self._affect_loss(pooled, batch)
+        loss = affect if loss is None else loss if affect is None else loss + affect
         penalty = self.strategy.penalty(self.model, pooled[covered], None if domain is None else domain[covered])
         if loss is None or penalty is None:
             return loss
@@ -105,9 +112,35 @@ class ClipClassification(pl.LightningModule):
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Tensor]:
         """Log loss and metrics without augmentation; return ``logits`` (B, K) for callbacks that count."""
-        logits, _ = self._logits(batch, None)
+        logits, pooled = self._logits(batch, None)
         self._judge(logits, batch, "validation")
+        if self.concordance is not None:
+            rated, covered = self.model.rate(pooled), batch["valid"].any(dim=1)
+            truth = batch["affect"] if "affect" in batch else torch.full_like(rated, float("nan"))
+            self.concordance.update(rated[covered], truth[covered])
         return {"logits": logits}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the CCC of valence and arousal of a whole validation."""
+        if self.concordance is None:
+            return
+        scores = {f"val/{name}": value for name, value in self.concordance.compute().items()}
+        self.concordance.reset()
+        self.log_dict(scores, sync_dist=True)
+
+    def _affect_loss(self, pooled: Tensor, batch: ClipBatch) -> Tensor | None:
+        """Return the weighted loss of valence and arousal of the covered clips; None where the batch has none. Each of
+        several processes takes it over its own share of the batch."""
+        if self.concordance is None:
+            return None
+        rated, covered = self.model.rate(pooled), batch["valid"].any(dim=1)
+        loss = concordance_loss(rated[covered], batch["affect"][covered]) if "affect" in batch else None
+        if loss is None:  # the gradients of every process are awaited
+            return rated.sum() * 0.0 if processes() > 1 else None
+        require_finite(loss, lambda: rated.isfinite().all(dim=1) | ~covered, batch["clip_id"], "train", self._when)
+        count = int(batch["affect"][covered].isfinite().any(dim=1).sum())
+        self.log("train/affect_loss", loss, sync_dist=True, on_step=False, on_epoch=True, batch_size=count)
+        return self.loss.affect * loss
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> Predicted:
         """Log loss and metrics of a test batch; return what :meth:`predict_step` returns."""
@@ -148,9 +181,18 @@ class ClipClassification(pl.LightningModule):
         return loss
 
     def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> Predicted:
-        """Return a dict of ``clip_id``, ``logits`` (B, K) and ``covered`` (B,)."""
-        logits = torch.stack([self(view) for view in views(batch, self.test_views)]).mean(dim=0).float().cpu()
-        return {"clip_id": batch["clip_id"], "logits": logits, "covered": batch["valid"].any(dim=1).cpu()}
+        """Return a dict of ``clip_id``, ``logits`` (B, K) and ``covered`` (B,), and ``affect`` (B, 2) of a model that
+        has it."""
+        logits, affect = averaged(self._answer, batch, self.test_views)
+        predicted = Predicted(clip_id=batch["clip_id"], logits=logits, covered=batch["valid"].any(dim=1).cpu())
+        return predicted if affect is None else {**predicted, "affect": affect}
+
+    def _answer(self, batch: ClipBatch) -> tuple[Tensor, Tensor | None]:
+        """Return logits, and valence and arousal or None, of one view of a batch."""
+        if self.concordance is None:
+            return self(batch), None
+        answer: tuple[Tensor, Tensor] = self.model.answer(batch["frames"], batch["valid"], batch["landmarks"])
+        return answer
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, with a schedule over all steps where the settings name one."""

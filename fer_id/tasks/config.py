@@ -39,9 +39,12 @@ class OptimConfig:
 
 @dataclass
 class LossConfig:
-    """Cross-entropy and its label smoothing."""
+    """Cross-entropy, its label smoothing, and the weight of the loss of valence and arousal."""
 
     label_smoothing: float = setting(0.0, min=0, below=1, help="mass spread evenly over all classes")
+    affect: float = setting(
+        1.0, min=0, max=1000, help="weight of 1 - CCC of valence and arousal beside it, of a model with model.affect"
+    )
 
 
 @dataclass

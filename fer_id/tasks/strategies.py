@@ -113,7 +113,7 @@ class Head(Strategy):
 
     def parts(self, model: ClipClassifier) -> list[nn.Module]:
         """Return the parts that learn."""
-        return [model.head, model.classifier]
+        return [model.head, *model.outputs]
 
     def begin_epoch(self, model: ClipClassifier, share: float) -> None:
         learn_only(model, self.parts(model))
@@ -123,12 +123,12 @@ class Head(Strategy):
 
 
 class LinearProbe(Head):
-    """Training of the classifier alone, on fixed features."""
+    """Training of the classifier (and the head of valence and arousal, if any) alone, on fixed features."""
 
     classifier_only = True
 
     def parts(self, model: ClipClassifier) -> list[nn.Module]:
-        return [model.classifier]
+        return model.outputs
 
 
 class Gradual(Strategy):
@@ -231,7 +231,7 @@ STRATEGIES: dict[str, Callable[[AdaptationConfig, Mapping[str, Tensor]], Strateg
 def stages(model: ClipClassifier) -> list[nn.Module]:
     """Return the parts of a model from the pixels to the classes, without parts that have no weights."""
     streams = [] if model.landmarks is None else [model.landmarks]
-    parts = [*model.encoder.stages(), *streams, model.head, model.classifier]
+    parts = [*model.encoder.stages(), *streams, model.head, *reversed(model.outputs)]
     return [part for part in parts if any(True for _ in part.parameters())]
 
 

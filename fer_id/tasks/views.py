@@ -1,9 +1,11 @@
-"""Test-time augmentation: views of a clip (itself, mirrored, shifted) whose logits are averaged."""
+"""Test-time augmentation: views of a clip (itself, mirrored, shifted) whose outputs are averaged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from fer_id.tasks.config import VIEWS
@@ -18,6 +20,20 @@ def views(batch: ClipBatch, name: str) -> Iterator[ClipBatch]:
         yield view
         if mirror:
             yield _mirrored(view)
+
+
+def averaged(
+    answer: Callable[[ClipBatch], tuple[Tensor, Tensor | None]], batch: ClipBatch, name: str
+) -> tuple[Tensor, Tensor | None]:
+    """Return the mean over the views of a batch of logits (B, K), and of valence and arousal (B, 2) where ``answer``
+    gives them; float32, on the CPU."""
+    logits, affect = zip(*(answer(view) for view in views(batch, name)), strict=True)
+    rated = [values for values in affect if values is not None]
+    return _mean(logits), _mean(rated) if rated else None
+
+
+def _mean(outputs: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(outputs)).mean(dim=0).float().cpu()
 
 
 def _mirrored(batch: ClipBatch) -> ClipBatch:

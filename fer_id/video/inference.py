@@ -58,6 +58,7 @@ class VideoPrediction(NamedTuple):
     restarts: int  # number of times that tracking began anew
     faces: list[bytes | None]  # thumbnail (JPEG) of the tracked face per window; None where no frame shows the face
     several_faces: int = 0  # frames with more than one face
+    affect: NDArray[np.float64] | None = None  # valence and arousal (N, 2) of a model that has them
 
 
 def open_video(path: Path) -> Video:
@@ -105,15 +106,18 @@ def predict_windows(
     while batch := list(islice(clips, _BATCH)):
         valid += [(int(clip.valid.sum()), len(clip.valid)) for clip in batch]
         faces += [_thumbnail(clip) for clip in batch]
-        parts.append(_logits(model, batch))
+        parts.append(_outputs(model, batch))
     check_damage(video.path, times.tolist(), outcomes)
-    logits = np.concatenate(parts)
+    logits = np.concatenate([part for part, _ in parts])
+    affect = [rated for _, rated in parts if rated is not None]
     covered = np.array([n_valid > 0 for n_valid, _ in valid])
     if not np.isfinite(logits[covered]).all():
         raise RunError("the model gives NaN or infinite logits; it is damaged, or its training failed: train it again")
     frames = pd.DataFrame({"time_s": times, "outcome": outcomes})
     several = sum(count > 1 for count in face_counts)
-    return VideoPrediction(frames, cuts, valid, logits, follower.restarts, faces, several)
+    return VideoPrediction(
+        frames, cuts, valid, logits, follower.restarts, faces, several, np.concatenate(affect) if affect else None
+    )
 
 
 def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[StoredClip]:
@@ -152,14 +156,22 @@ def _recorded(frames: Iterable[Seen], outcomes: list[str], face_counts: list[int
         yield frame
 
 
-def _logits(model: VideoModel, clips: list[StoredClip]) -> NDArray[np.float64]:
-    """Return the logits (B, K) of windows of equal length, averaged over the test views."""
+def _outputs(model: VideoModel, clips: list[StoredClip]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return the logits (B, K) of windows of equal length, and valence and arousal (B, 2) of a model that has them,
+    averaged over the test views."""
     import torch
 
     from fer_id.tasks.numerics import autocast
-    from fer_id.tasks.views import views
+    from fer_id.tasks.views import averaged
 
-    device = next(model.model.parameters()).device
+    classifier: Any = model.model
+    device = next(classifier.parameters()).device
+
+    def answer(view: ClipBatch) -> tuple[Any, Any]:
+        inputs = view["frames"], view["valid"], view["landmarks"]
+        rates = getattr(classifier, "affect", None) is not None
+        return classifier.answer(*inputs) if rates else (classifier(*inputs), None)
+
     frames = torch.from_numpy(np.stack([clip.frames for clip in clips])).to(device)
     batch: ClipBatch = {
         "frames": frames.permute(0, 1, 4, 2, 3).float().div_(255),
@@ -170,8 +182,5 @@ def _logits(model: VideoModel, clips: list[StoredClip]) -> NDArray[np.float64]:
         "subject_id": [],
     }
     with torch.inference_mode(), autocast(model.precision, device):
-        outputs = [
-            model.model(view["frames"], view["valid"], view["landmarks"]) for view in views(batch, model.test_views)
-        ]
-        logits: Any = torch.stack(outputs).mean(dim=0).double().cpu().numpy()
-    return np.asarray(logits, np.float64)
+        logits, affect = averaged(answer, batch, model.test_views)
+    return logits.double().numpy(), None if affect is None else affect.double().numpy()

@@ -20,7 +20,8 @@ from fer_id.files import atomic_write_bytes, write_json
 from fer_id.preprocessing.tracking import FOUND, OUTCOMES, SOMEONE_ELSE, TOO_SMALL
 from fer_id.reporting import style
 from fer_id.reporting.page import data_uri, duration, write_page
-from fer_id.reporting.words import counted
+from fer_id.reporting.words import counted, with_sign
+from fer_id.types import AFFECT
 from fer_id.video import boris_writer as boris
 from fer_id.video import elan
 from fer_id.video.picture import clock, colour, draw
@@ -190,4 +191,5 @@ def _row(timeline: Timeline, row: dict[Any, Any], thumbnails: Set[str]) -> dict[
         "shares": [(name, 100 * row[f"{timeline.kind}_{name}"], colour(name)) for name in judged],
         "picture": picture if picture in thumbnails else None,
         "faces": f"{row['n_valid']} of {row['n_frames']}",
+        "affect": [with_sign(row[name], 2) for name in AFFECT] if judged and AFFECT[0] in row else [],
     }

@@ -21,6 +21,7 @@ from scipy import special
 from fer_id.evaluation.config import LEAST_FACE
 from fer_id.labels import LabelSpace
 from fer_id.preprocessing.tracking import FOUND
+from fer_id.types import AFFECT
 
 ANSWERED, FOR_REVIEW, TOO_LITTLE, NO_FACE = "answered", "for review", "too little of the face", "no face"
 STATUSES = (ANSWERED, FOR_REVIEW, TOO_LITTLE, NO_FACE)
@@ -166,6 +167,13 @@ def with_face(times: pd.DataFrame, frames: pd.DataFrame) -> NDArray[np.bool_]:
     tick = 1e-6  # a frame at the border belongs to the later window
     first, last = (np.searchsorted(face_times, times[name].to_numpy() - tick) for name in ("from_s", "to_s"))
     return np.asarray(last > first)
+
+
+def with_affect(windows: pd.DataFrame, affect: NDArray[np.floating[Any]]) -> pd.DataFrame:
+    """Add ``valence`` and ``arousal`` (N, 2) to the windows that have probabilities; NaN in the others."""
+    judged = windows["status"].isin((ANSWERED, FOR_REVIEW)).to_numpy()
+    rated = np.where(judged[:, None], affect, np.nan)
+    return windows.assign(**{name: rated[:, k] for k, name in enumerate(AFFECT)})
 
 
 def judge_windows(

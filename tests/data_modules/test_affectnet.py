@@ -1,5 +1,6 @@
 """AffectNet in its two published layouts, generated; its published landmarks align the faces."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def original(tmp_path: Path, picture) -> Callable[..., Path]:
                 path = root / "Manually_Annotated_Images" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture(seed, 96)).convert("RGB").save(path, quality=95)
-                lines.append(f"{name},10,12,70,72,{as_text(points(seed))},{code},{-2 if code > 7 else 0.1},0.2")
+                lines.append(f"{name},10,12,70,72,{as_text(points(seed))},{code},{'-2,-2' if code > 7 else '0.1,0.2'}")
                 seed += 1
             if split == "training":
                 change(lines)
@@ -73,6 +74,31 @@ def numbered(tmp_path: Path, picture) -> Callable[..., Path]:
         return root
 
     return make
+
+
+def test_valence_and_arousal_of_both_releases(original, numbered, tmp_path: Path) -> None:
+    def change(lines: list[str]) -> None:
+        lines[0] = lines[0].rsplit(",", 2)[0] + ",-2,-1"
+        lines[-1] = lines[-1].rsplit(",", 2)[0] + ",0.5,-2"  # a face of no emotion
+
+    root = original([*EMOTIONS * 3, 10, 8], EMOTIONS, change)
+    store = made(root, tmp_path, affect_only=True)
+    clips = store.clips.set_index("clip_id")[["label", "valence", "arousal"]]
+    assert clips.loc["affectnet-training-000000"].isna().tolist() == [False, True, False]
+    assert clips.loc["affectnet-training-000001"].tolist() == ["happy", 0.1, 0.2]
+    assert clips.loc["affectnet-training-000025"].isna().tolist() == [True, False, True]
+    assert store.card.audit["left_out"] == {"no face": 1}
+    assert eyes_are_in_place(store)
+    shutil.rmtree(root)
+    shutil.rmtree(tmp_path / "store")
+    folder = numbered(EMOTIONS * 3, EMOTIONS) / "train_set" / "annotations"
+    np.save(folder / "0_val.npy", np.array("-2"))
+    for name in ("1_val.npy", "1_aro.npy"):
+        (folder / name).unlink()
+    clips = made(root, tmp_path).clips.set_index("clip_id")[["valence", "arousal"]]
+    assert clips.loc["affectnet-training-0"].isna().tolist() == [True, False]
+    assert clips.loc["affectnet-training-1"].isna().all()
+    assert clips.loc["affectnet-training-2"].tolist() == [0.1, 0.2]
 
 
 def made(root: Path, tmp_path: Path, **settings) -> ClipStore:
@@ -123,12 +149,14 @@ def test_every_bad_cell_is_reported_before_any_picture_is_opened(original, tmp_p
         cells[3][0] = "../../secret.jpg"
         cells[4][0] = "/etc/secret.jpg"
         cells[5][5] = "a;b"
+        cells[6][7], cells[7][8] = "-5", "high"
         lines[:] = [",".join(row) for row in cells]
 
     root = original(EMOTIONS * 3, EMOTIONS, change)
     (root / "Manually_Annotated_Images" / "0" / "0000.jpg").write_text("no picture")
     cells = ("row 0 (line 2), column expression", "136 numbers x;y;..., not 3", "finite", "row 3 (line 5), column sub")
-    with refused(DataError, "training.csv: 6 problems", *cells) as error:
+    cells += ("row 6 (line 8), column valence: expected a number from -1 to 1, or -2 for none", "column arousal")
+    with refused(DataError, "training.csv: 8 problems", *cells) as error:
         made(root, tmp_path)
     assert "no picture" not in str(error.value)
 
@@ -160,8 +188,11 @@ def test_every_bad_annotation_is_reported(numbered, tmp_path: Path) -> None:
     np.save(folder / "2_lnd.npy", np.zeros(10))
     np.save(folder / "3_exp.npy", np.array(["harm"], dtype=object), allow_pickle=True)
     (folder / "4_lnd.npy").write_bytes(b"\x93NUMPY")
+    np.save(folder / "5_val.npy", np.array("1.01"))
+    (folder / "6_aro.npy").unlink()
     bad = ("0_exp.npy: '12'", "1_exp.npy: missing", "2_lnd.npy: expected 136", "3_exp.npy: cannot", "4_lnd")
-    with refused(DataError, "5 problems", *bad):
+    bad += ("5_val.npy: '1.01', expected a number from -1 to 1", "6_aro.npy: missing")
+    with refused(DataError, "7 problems", *bad):
         made(root, tmp_path)
 
 

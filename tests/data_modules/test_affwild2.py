@@ -22,7 +22,7 @@ from fer_id.preprocessing.alignment import EYES_64, align, eye_centres
 from fer_id.preprocessing.video import sample_frames
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
-from tests.experiments.conftest import QUICK, aff_video, aff_wild2
+from tests.experiments.conftest import QUICK, aff_affect, aff_video, aff_wild2
 from tests.refusals import refused
 
 
@@ -36,6 +36,38 @@ def cut(labels: list[int], **settings: Any) -> tuple[list[tuple[str, str | None,
     left_out = Counter[str]()
     clips = AffWild2Config(**settings).clips(sequence(labels), left_out)
     return [(clip.clip_id, clip.label, list(clip.numbers)) for clip in clips], left_out
+
+
+def test_valence_and_arousal_are_means_over_more_than_half_of_the_frames() -> None:
+    nan = np.nan
+    affect = np.array([[0.2, 1], [0.4, nan], [nan, nan], [9, 9], [-1, nan], [nan, 0.5], [nan, 0.7], [0.5, 9]])
+    video = sequence([4, 4, 4, -1, -1, -1, -1, -1])._replace(affect=affect)
+    read, left_out = dict[bool, list[Any]](), Counter[str]()
+    for affect_only in (False, True):
+        config = AffWild2Config(step=1, window=3, stride=4, affect_only=affect_only)
+        read[affect_only] = [(clip.label, clip.valence, clip.arousal) for clip in config.clips(video, left_out)]
+    happy = ("happy", pytest.approx(0.3), None)
+    assert read == {False: [happy], True: [happy, (None, None, pytest.approx(0.6)), (None, None, pytest.approx(3.4))]}
+    assert left_out == {"clip without labels": 2}
+
+
+def test_valence_and_arousal_are_read_beside_the_labels(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aff_affect(raw, "Validation_Set", "c", [(-5, -5), (-5, -5), (1, -1), (0.5, -5)])  # shorter, and in the other set
+    (raw / "6th ABAW Annotations" / "VA_Estimation_Challenge" / "Train_Set" / "c.txt").unlink()
+    aff_video(raw, "Train_Set", "va-only", [0, 0])
+    (raw / "6th ABAW Annotations" / "EXPR_Recognition_Challenge" / "Train_Set" / "va-only.txt").unlink()
+    aff_affect(raw, "Train_Set", "va-only", [(0.25, 0), (0.75, 0.5)])
+    clips = prepared(raw, tmp_path / "store", affect_only=True).clips.set_index("clip_id")
+    assert clips.loc["c-00001", ["valence", "arousal"]].isna().all()
+    assert clips.loc["c-00003", "valence"] == 0.75
+    assert clips.loc["c-00003", "label"] == "angry"
+    assert clips.loc["c-00003", "split"] != "test"
+    assert np.isnan(clips.loc["c-00003", "arousal"])  # of one of two frames
+    assert clips.loc["f-00001", ["label", "valence"]].isna().tolist() == [False, True]
+    assert clips.loc["va-only-00001", ["label", "valence", "arousal"]].tolist() == [None, 0.5, 0.25]
+    assert "1 videos stand in the other set of VA_Estimation_Challenge" in capsys.readouterr().err
 
 
 def test_windows_of_every_second_frame_have_the_label_of_the_majority() -> None:
@@ -84,7 +116,8 @@ def test_published_crops_masked_frames_and_splits(
     raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(raw / "cropped_aligned" / "b")
-    (raw / "6th ABAW Annotations" / "EXPR_Recognition_Challenge" / "Train_Set" / "b.txt").unlink()
+    for text in raw.glob("*/*/Train_Set/b.txt"):
+        text.unlink()
     aff_video(raw, "Train_Set", "b", [4, 4, 7, 7, 0, -1], missing=(2, 5, 6))
     (raw / "cropped_aligned" / "of_the_test").mkdir()
     (raw / "cropped_aligned_new_50_vids").mkdir()
@@ -125,6 +158,9 @@ def test_every_fault_of_the_raw_data_is_listed(raw: Path, tmp_path: Path) -> Non
     (sets / "Train_Set" / "e.txt").write_text(good.replace(",Other", "").replace("\n6\n", "\n7\n"))
     (sets / "Train_Set" / "f.txt").write_bytes(b"\xff\xfe")
     shutil.copy(sets / "Validation_Set" / "video1.txt", sets / "Train_Set" / "video1.txt")
+    aff_affect(raw, "Train_Set", "b", [(0, 0), (1.5, 0), (-5, -2)]).open("a").write("0.1\nnan,0\n")
+    aff_affect(raw, "Train_Set", "gone", [(0, 0)])
+    aff_affect(raw, "Train_Set", "c", []).write_text("arousal,valence\n0,0\n")
     shutil.rmtree(raw / "cropped_aligned" / "1-30-1280x720_left")
     for path in (raw / "cropped_aligned" / "1-30-1280x720_right").iterdir():
         path.unlink()
@@ -137,6 +173,10 @@ def test_every_fault_of_the_raw_data_is_listed(raw: Path, tmp_path: Path) -> Non
         "Train_Set/e.txt, line 14: '7', expected a code from -1 to 6",
         "Train_Set/f.txt: not a text file in UTF-8",
         "video1 stands in both sets",
+        "Train_Set/b.txt, line 3: '1.5,0', expected two numbers from -1 to 1, or -5 for none",
+        "Train_Set/b.txt: 1 more bad lines",
+        "Train_Set/c.txt, line 1: 'arousal,valence', expected valence,arousal",
+        "VA_Estimation_Challenge/Train_Set/gone.txt: no folder cropped_aligned/gone",
         "Train_Set/1-30-1280x720_left.txt: no folder cropped_aligned/1-30-1280x720_left",
         "cropped_aligned/1-30-1280x720_right: no picture 00001.jpg to 00014.jpg",
     ):
@@ -205,12 +245,21 @@ def test_mediapipe_aligns_faces_that_fill_the_picture(drawn_site: Path, landmark
 def test_the_commands_prepare_train_evaluate_and_report(tmp_path: Path) -> None:
     arguments = aff_wild2(tmp_path / "raw")
     assert main(["prepare", "data=affwild2", *arguments, f"out={tmp_path / 'store'}"]) == DONE  # in two processes
-    model = ("model=shallow_cnn", "recipe=demo", "trainer.max_epochs=1", *QUICK)
+    model = ("model=shallow_cnn", "recipe=demo", "trainer.max_epochs=1", "model.affect=true", *QUICK)
     runs = (f"runs.root={tmp_path}", "name=a/b", f"data.store={tmp_path / 'store'}")
     assert main(["train", "data=affwild2", *model, *runs]) == DONE
     run = RunDir.open(tmp_path / "a" / "b")
     assert main(["evaluate", str(run.path)]) == DONE
     assert main(["report", str(run.path)]) == DONE
-    assert run.metrics()["n_subjects"] == 2
+    metrics, table = run.metrics(), run.predictions()
+    assert (metrics["n_subjects"], metrics["n_valence"]) == (2, 14)
+    assert metrics.ccc is not None
+    assert table["predicted_valence"].between(-1, 1).all()
+    assert table.loc[table["subject_id"] == "video1", "valence"].tolist() == pytest.approx(
+        [-0.4 + k / 10 for k in range(7)]
+    )
+    curve = run.learning_curve()
+    assert {"train/affect_loss", "val/valence_ccc", "val/arousal_ccc", "val/ccc"} <= set(curve)
+    assert "Valence and arousal" in (run.path / "report.html").read_text()
     assert main(["card", str(run.path)]) == DONE
     assert "non-commercial research" in next(run.path.glob("*card*.md")).read_text()

@@ -174,7 +174,7 @@ def affectnet_original(folder: Path) -> list[str]:
             for number, code in numbered:
                 Image.fromarray(noise(number, 96)).save(folder / "1" / f"{number}.png")
                 points = ";".join(f"{value:.2f}" for value in landmarks(number).ravel())
-                rows.writerow([f"1/{number}.png", 0, 0, 96, 96, points, code, 0.1, -0.2])
+                rows.writerow([f"1/{number}.png", 0, 0, 96, 96, points, code, *affect_of(number)])
             rows.writerow(["1/none.png", 0, 0, 96, 96, "", 10, -2, -2])
     return [f"data.source={folder}"]
 
@@ -228,8 +228,14 @@ def ck_sequence(folder: Path, subject: str, sequence: str, *, frames: int, code:
         (folder / "Emotion" / place / f"{name}_{frames:08d}_emotion.txt").write_text(f"   {code:.7e}\n")
 
 
+def affect_of(number: int) -> tuple[float, float]:
+    """Return valence and arousal in steps of a tenth."""
+    return (number % 9 - 4) / 10, (number % 5 - 2) / 10
+
+
 def aff_wild2(folder: Path) -> list[str]:
-    """Write seven training and two validation videos, two people in one of them, with two frames of each class."""
+    """Write seven training and two validation videos, two people in one of them, with two frames of each class, and
+    valence and arousal of all but one of them."""
     names = {
         "Train_Set": ["1-30-1280x720_left", "1-30-1280x720_right", *"bcdef"],
         "Validation_Set": ["video1", "video2"],
@@ -238,6 +244,8 @@ def aff_wild2(folder: Path) -> list[str]:
     for split, videos in names.items():
         for video in videos:
             aff_video(folder, split, video, labels)
+            if video != "f":
+                aff_affect(folder, split, video, [affect_of(number // 2) for number in range(len(labels))])
     return [f"data.source={folder}", "data.step=1", "data.window=2", "data.stride=2", "data.landmarks=none"]
 
 
@@ -252,6 +260,14 @@ def aff_video(folder: Path, split: str, video: str, labels: list[int], *, missin
     for number in {*range(1, len(labels) + 1)}.difference(missing):
         seed = int.from_bytes(video.encode()) * 1000 + number
         Image.fromarray(noise(seed, 112)).save(pictures / f"{number:05d}.jpg")
+
+
+def aff_affect(folder: Path, split: str, video: str, pairs: list[tuple[float, float]]) -> Path:
+    """Write valence and arousal of each frame of a video of Aff-Wild2; return the file."""
+    text = folder / "6th ABAW Annotations" / "VA_Estimation_Challenge" / split / f"{video}.txt"
+    text.parent.mkdir(parents=True, exist_ok=True)
+    text.write_text("\n".join(["valence,arousal", *(f"{valence:g},{arousal:g}" for valence, arousal in pairs)]) + "\n")
+    return text
 
 
 def databrary(folder: Path) -> list[str]:

@@ -12,9 +12,10 @@ from fer_id.models.network import ClipClassifier
 from fer_id.models.transfer import transfer
 
 
-def model(head: str, space: LabelSpace, seed: int, width: int = 8) -> ClipClassifier:
+def model(head: str, space: LabelSpace, seed: int, width: int = 8, *, affect: bool = False) -> ClipClassifier:
     torch.manual_seed(seed)
-    return build_model(ModelConfig(head=head, hidden=6, widths=[4, 4, 4, width], convs=[1, 1, 1, 1]), len(space)).eval()
+    config = ModelConfig(head=head, hidden=6, widths=[4, 4, 4, width], convs=[1, 1, 1, 1], affect=affect)
+    return build_model(config, len(space)).eval()
 
 
 def saved(source: ClipClassifier, path: Path) -> Path:
@@ -33,6 +34,18 @@ def test_common_classes_keep_their_logits(head: str, tmp_path: Path) -> None:
     assert taken.head
     assert taken.classes == list(TARGET.names)
     assert taken.weights.keys() == target.state_dict().keys()
+
+
+@pytest.mark.parametrize("had", [True, False])
+def test_a_head_of_valence_and_arousal_is_transferred_where_both_have_it(had: bool, tmp_path: Path) -> None:
+    source, target = model("mean", FER7, 1, affect=had), model("mean", TARGET, 2, affect=True)
+    taken = transfer(target, saved(source, tmp_path / "a.ckpt"), FER7, TARGET)
+    assert ("affect.1.weight" in taken.weights) == had
+    if had:
+        assert torch.equal(target.affect[1].weight, source.affect[1].weight)
+    without = model("mean", TARGET, 2)
+    assert not any(name.startswith("affect") for name in without.state_dict())
+    transfer(without, saved(source, tmp_path / "a.ckpt"), FER7, TARGET)
 
 
 def test_another_head_leaves_the_encoder_alone(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def clips(draw: st.DrawFn) -> list[dict[str, Any]]:
                 "label": draw(st.sampled_from([None, "happy", "sad", "neutral"])),
                 "soft_label": draw(st.none() | st.lists(st.floats(0.01, 1), min_size=5, max_size=5).map(shares)),
                 "intensity": draw(st.none() | st.lists(st.floats(0, 1), min_size=length, max_size=length)),
+                "valence": draw(st.none() | st.floats(-1, 1)),
                 "t0_s": draw(st.none() | st.floats(0, 100)),
                 "age_group": draw(st.none() | st.sampled_from(["6-9", "10-13"])),
                 "length": length,
@@ -118,6 +119,8 @@ def test_clips_are_read_as_they_were_written(tmp_path_factory, rows, seed, data)
         assert (read["length"], read["n_valid"]) == (len(frames), clip.valid.sum())
         for key in ("clip_id", "subject_id", "label", "age_group"):
             assert read[key] == row[key]  # None is None, not NaN
+        assert math.isnan(read["arousal"])
+        assert math.isnan(read["valence"]) if row["valence"] is None else read["valence"] == row["valence"]
         for key in ("soft_label", "intensity"):
             assert read[key] is None if row[key] is None else read[key].tolist() == row[key]
 
@@ -125,6 +128,17 @@ def test_clips_are_read_as_they_were_written(tmp_path_factory, rows, seed, data)
 def test_a_store_without_any_label_has_none_not_nan(tmp_path: Path) -> None:
     store = write(tmp_path / "s", [(row(f"a-{number}", label=None), PIXELS) for number in range(2)])
     assert store.clips["label"].tolist() == [None, None]
+
+
+def test_valence_and_arousal_are_columns_where_a_clip_has_either(tmp_path: Path) -> None:
+    store = write(tmp_path / "without", [(row(valence=math.nan), PIXELS)])
+    assert store.clips[["valence", "arousal"]].isna().all(axis=None)
+    assert not {"valence", "arousal"} & {*pd.read_parquet(tmp_path / "without" / "clips.parquet")}
+    with pytest.raises(StoreError, match=r"valence is 1\.5, expected a number from -1 to 1, or NaN"):
+        write(tmp_path / "beyond", [(row(valence=1.5), PIXELS)])
+    write(tmp_path / "with", [(row(valence=-1.0), PIXELS)])
+    edit_table(tmp_path / "with", lambda table: table.assign(arousal=-2.0))
+    assert "column arousal holds -2.0, expected a number from -1 to 1, or NaN" in complaint(tmp_path / "with")
 
 
 def test_a_benchmark_is_sharded_by_split(tmp_path: Path) -> None:

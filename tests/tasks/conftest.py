@@ -15,10 +15,12 @@ from fer_id.tasks.config import LossConfig, OptimConfig
 from fer_id.types import ClipBatch
 
 
-def small_model(head: str = "lstm") -> ClipClassifier:
+def small_model(head: str = "lstm", *, affect: bool = False) -> ClipClassifier:
     """A model of a few thousand weights."""
     torch.manual_seed(0)
-    return build_model(ModelConfig(head=head, hidden=8, widths=[4, 4, 8, 8], convs=[1, 1, 1, 1]), len(TARGET))
+    return build_model(
+        ModelConfig(head=head, hidden=8, widths=[4, 4, 8, 8], convs=[1, 1, 1, 1], affect=affect), len(TARGET)
+    )
 
 
 def fit(task: ClipClassification, *loaders: Any, epochs: int, callbacks: Sequence[pl.Callback] = ()) -> pl.Trainer:
@@ -44,7 +46,9 @@ def make_batch(labels: list[int], *, length: int = 2, seed: int = 0, **changes: 
     return {**batch, **changes}
 
 
-def make_task(head: str = "mean", label_smoothing: float = 0.0, task: Any = None, **optim: Any) -> ClipClassification:
+def make_task(
+    head: str = "mean", label_smoothing: float = 0.0, task: Any = None, *, affect: bool = False, **optim: Any
+) -> ClipClassification:
     """A task of a small model; ``task`` has keywords of ``ClipClassification``, the others are of ``OptimConfig``."""
     loss = LossConfig(label_smoothing)
-    return ClipClassification(small_model(head), TARGET, OptimConfig(**optim), loss, **(task or {}))
+    return ClipClassification(small_model(head, affect=affect), TARGET, OptimConfig(**optim), loss, **(task or {}))

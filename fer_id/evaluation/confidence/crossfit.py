@@ -43,7 +43,7 @@ def cross_fit(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig, *, seed: 
         of_train, of_validation, of_part = (
             np.sort(rows[np.isin(groups[rows], side)]) for side in (train, validation, part)
         )
-        labelled = clips["label"].notna().to_numpy()[of_train]
-        divisions.append(Fold(fold.name, of_train[labelled], of_validation, of_part, {}, part=number))
+        learned = clips["label"].notna().to_numpy()[of_train] | np.isin(of_train, fold.train)
+        divisions.append(Fold(fold.name, of_train[learned], of_validation, of_part, {}, part=number))
     check_folds(clips, divisions, few=config.train_groups is not None, allow_repeats=False)
     return divisions

@@ -13,6 +13,7 @@ from fer_id.reporting.comparison import panels
 from fer_id.reporting.comparison.compared_run import Compared
 from fer_id.reporting.comparison.panels import Cell, Column, Group, number_cell, share_cell
 from fer_id.reporting.words import listed, p_words, signed_extent, span, units, with_sign, worst_classes
+from fer_id.types import AFFECT
 
 MOST_SETTINGS = 10
 """Maximum number of differing settings visible at first; further ones are in a hidden group."""
@@ -67,10 +68,28 @@ def _scores(compared: Sequence[Compared], monitor: str, bounds: tuple[float, flo
         Column("Macro-F1, %", _score("macro_f1"), "mean over the classes"),
         Column("Macro recall, %", _score("macro_recall"), "mean over the classes"),
         Column("AUC, %", _score("auc"), "one class against the rest, mean over the classes"),
+        *_concordances(compared),
         Column("Calibration error, %", _ece, "of the raw probabilities (ECE); 0 is best"),
         Column("Lowest recall, %", _lowest, "of the class recognised least"),
         *(column for column in _extents(compared) if len({column.cell(run) for run in compared}) > 1),
     ]
+
+
+def _concordances(compared: Sequence[Compared]) -> list[Column]:
+    """Return the columns of valence and arousal; none where no run predicts them."""
+    if not any(run.metrics.rates_affect for run in compared):
+        return []
+
+    def cell_of(name: str) -> Callable[[Compared], Cell]:
+        def cell(run: Compared) -> Cell:
+            value, interval = run.metrics[name], run.metrics.interval(name)
+            limits = signed_extent(interval.low, interval.high, 1, 2) if interval else ""
+            return Cell() if value is None else Cell(with_sign(value, 2), limits, value)
+
+        return cell
+
+    about = "concordance with the annotations (CCC), 1 is best"
+    return [Column(f"{name.capitalize()}, CCC", cell_of(f"{name}_ccc"), about) for name in AFFECT]
 
 
 def _extents(compared: Sequence[Compared]) -> list[Column]:
