@@ -167,6 +167,7 @@ class ClipClassification(pl.LightningModule):
             pct_start=0.0 if self.optim.warmup * steps == 1 else self.optim.warmup,  # torch divides by zero at one step
             div_factor=25.0,
             final_div_factor=1e3,
+            cycle_momentum=self.optim.name != "sgd",
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -233,6 +234,8 @@ def make_optimiser(
             decay = config.weight_decay if decays else 0.0
             if parameters:
                 groups.append({"params": parameters, "lr": config.lr * factor, "weight_decay": decay})
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr)
 

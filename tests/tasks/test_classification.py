@@ -190,7 +190,10 @@ def test_a_loss_that_is_no_number_names_split_and_clips(value) -> None:
         watched_fit(make_task(), batch)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+@pytest.mark.parametrize(("name", "kind"), OPTIMISERS.items())
 def test_weight_decay_spares_norms_and_biases(name: str, kind: type) -> None:
     model = make_task(head="lstm").model
     optimiser = make_optimiser(OptimConfig(name, lr=0.1, weight_decay=0.05), [(model, 1.0)])
@@ -211,16 +214,32 @@ def test_frozen_weights_are_left_out() -> None:
     assert all(torch.equal(p, before[name]) for name, p in task.model.encoder.named_parameters())
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_sgd_takes_steps_of_nesterov_momentum() -> None:
+    """By hand, on the loss w^2 / 2: v <- m v + w, w <- w - lr (w + m v)."""
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(layer.weight)
+    optimiser = make_optimiser(OptimConfig("sgd", lr=0.1, momentum=0.8), [(layer, 1.0)])
+    weight, velocity = 1.0, 0.0
+    for _ in range(3):
+        optimiser.zero_grad()
+        (layer.weight.square().sum() / 2).backward()
+        optimiser.step()
+        velocity = 0.8 * velocity + weight
+        weight -= 0.1 * (weight + 0.8 * velocity)
+        assert float(layer.weight) == pytest.approx(weight)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
 def test_a_schedule_rises_to_its_peak_and_ends_low(name: str) -> None:
     task = make_task(name=name, lr=0.01, schedule="one_cycle", warmup=0.3)
-    _, watch = watched_fit(task, *[make_batch([0, 1], seed=i) for i in range(4)], epochs=5)
+    trainer, watch = watched_fit(task, *[make_batch([0, 1], seed=i) for i in range(4)], epochs=5)
     assert len(watch.lr) == 20
     assert watch.lr[0] == pytest.approx(0.01 / 25)
     assert max(watch.lr) == pytest.approx(0.01, rel=0.05)
     assert watch.lr.index(max(watch.lr)) in (5, 6)
     assert watch.lr[-1] < 0.01 / 1000
     assert watch.lr[6:] == sorted(watch.lr[6:], reverse=True)
+    assert name != "sgd" or trainer.optimizers[0].param_groups[0]["momentum"] == 0.9  # not cycled
 
 
 @pytest.mark.parametrize(("warmup", "epochs"), [(0.2, 5), (0.5, 2), (0.0, 4), (0.2, 1), (0.99, 3)])
