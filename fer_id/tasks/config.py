@@ -42,9 +42,19 @@ class OptimConfig:
 
 @dataclass
 class LossConfig:
-    """Cross-entropy and its label smoothing."""
+    """Cross-entropy, its label smoothing, and the weight of soft labels."""
 
     label_smoothing: float = setting(0.0, min=0, below=1, help="mass spread evenly over all classes")
+    votes: float = setting(
+        1.0,
+        min=0,
+        max=1,
+        help="weight of the vote shares in the targets of clips that have them, the rest is the label's; below 1 in "
+        "training alone: inner validation then goes by the label",
+    )
+    votes_head: float = setting(
+        0.0, min=0, max=100, help="weight of a second classifier that learns the vote shares alone, in training only"
+    )
 
 
 @dataclass

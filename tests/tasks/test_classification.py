@@ -173,6 +173,29 @@ def test_soft_labels_are_the_target_where_there_are_some() -> None:
     torch.testing.assert_close(loss_of(task, certain), loss_of(task, batch))
 
 
+def test_votes_are_mixed_into_the_targets_of_training_alone() -> None:
+    task, batch = make_task(votes=0.3).eval(), make_batch(LABELS)
+    soft, hard = torch.rand(8, 5).softmax(dim=1), F.one_hot(batch["label"], 5).float()
+    votes: ClipBatch = {**batch, "soft_label": soft}
+    expected = -((0.7 * hard + 0.3 * soft) * task(batch).log_softmax(dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(step(task, votes), expected)
+    torch.testing.assert_close(step(task, votes, "validation"), step(task, batch, "validation"))
+
+
+def test_a_second_classifier_learns_the_votes_alone() -> None:
+    task, batch = make_task(votes=0, votes_head=0.3).eval(), make_batch(LABELS)
+    votes: ClipBatch = {**batch, "soft_label": torch.rand(8, 5).softmax(dim=1)}
+    task.log = task.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    pooled = task.model.pool(task.model.encode(batch["frames"], batch["valid"]), batch["valid"])
+    of_votes = -(votes["soft_label"] * task.voter(pooled).log_softmax(dim=1)).sum(dim=1).mean()
+    task._trainer = pl.Trainer(max_epochs=1, logger=False, barebones=True)
+    loss = task.training_step(votes, 0)
+    torch.testing.assert_close(loss, step(task, batch) + 0.3 * of_votes)
+    learned = {id(p) for group in task.configure_optimizers().param_groups for p in group["params"]}
+    assert {id(p) for p in task.voter.parameters()} <= learned
+    assert not any("voter" in name for name, _ in task.model.named_parameters())
+
+
 def test_smoothing_is_of_training_only() -> None:
     task, plain, batch = make_task(label_smoothing=0.3).eval(), make_task().eval(), make_batch(LABELS)
     log_p = plain(batch).log_softmax(dim=1)
