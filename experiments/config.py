@@ -35,8 +35,8 @@ class TrainerConfig:
         None,
         above=0,
         max=1e24,
-        help="multiply-adds of training, from which max_epochs follows (a backward pass counts as two forward ones; "
-        "inner validation does not count); null: max_epochs as it is",
+        help="multiply-adds of training, from which the epochs follow, at most max_epochs (a backward pass counts as "
+        "two forward ones; inner validation does not count); null: no limit",
     )
     max_time_min: float | None = setting(
         None, above=0, max=1_000_000, help="minutes at most; the run ends properly after them"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,8 +20,9 @@ PASSES = 3
 
 
 def within_budget(config: TrainConfig, data: FerDataModule) -> TrainConfig:
-    """Return the configuration with as many epochs, at least one, as ``trainer.budget`` pays for; unchanged without a
-    budget. Counted are the training steps on whole batches, smaller crops of ``trainer.resolution`` included."""
+    """Return the configuration with as many epochs as ``trainer.budget`` pays for, at least one and at most
+    ``trainer.max_epochs``; unchanged without a budget. Counted are the training steps on whole batches, smaller crops of
+    ``trainer.resolution`` included."""
     budget, resolution = config.trainer.budget, config.trainer.resolution
     if budget is None:
         return config
@@ -33,9 +35,7 @@ def within_budget(config: TrainConfig, data: FerDataModule) -> TrainConfig:
     def cost(epochs: int) -> int:
         return PASSES * number * sum(clip[min(side, data.crop)] for side in sides_of(epochs, resolution, data.crop))
 
-    epochs = max(1, int(budget / (PASSES * number * clip[data.crop])))
-    while cost(epochs + 1) <= budget:
-        epochs += 1
+    epochs = max(1, bisect_right(range(1, config.trainer.max_epochs + 1), budget, key=cost))
     say(
         f"trainer.budget={budget:.3g} multiply-adds: {counted(epochs, 'epoch')} of {number:,} clips, "
         f"{cost(epochs):.3g} in all ({clip[data.crop]:.3g} a clip forward, {PASSES} times that a step)"

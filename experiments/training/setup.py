@@ -48,7 +48,8 @@ def open_data(config: TrainConfig, fold: str | None, part: int | None = None) ->
 
 
 def _require_side(config: TrainConfig, side: int) -> None:
-    """Raise ConfigError where the encoder takes crops of 64x64 pixels alone, and the store's are others."""
+    """Raise ConfigError where the encoder takes crops of 64x64 pixels alone, as some of timm's transformers, and the
+    store's are others."""
     if side == CROP:
         return
     with torch.device("meta"):

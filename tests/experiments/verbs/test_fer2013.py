@@ -2,6 +2,7 @@
 run that is tested."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -56,8 +57,8 @@ def test_short_runs_choose_without_the_test(own_pixels: Path, tmp_path: Path, ca
     ).read_text().replace("\n", " ")
     average = tmp_path / "fer" / "average"
     assert main(["uncertainty", str(control.path), str(step.path), f"average={average}"]) == DONE
-    assert main(["compare", str(control.path), str(average), f"out={tmp_path / 'compare2'}"]) == DONE
     assert main(["report", str(average)]) == DONE
+    assert loss_difference(*(validation_losses(run.predictions(), FER7) for run in (RunDir.open(average), control)))
     assert main(["train", *arguments(own_pixels, tmp_path, "step0", "protocol.test=false")[1:]]) == DONE
     assert "is finished already" in capsys.readouterr().err
 
@@ -79,5 +80,13 @@ def test_the_chosen_settings_are_tested_once_on_both_protocols(
     message = refusal(capsys, ["evaluate", str(audited.path), f"on={enlarged}", "other_geometry=true"])
     assert "48x48 pixels" in message
     assert "Prepare the store with data.crop=48" in message
-    vit = [a for a in arguments(own_pixels, tmp_path, "cct") if not a.startswith("model")]
-    assert "takes 64x64 pixels only" in refusal(capsys, [*vit, "model=compact_vit"])
+
+
+def test_an_encoder_of_one_size_is_refused(
+    own_pixels: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = SimpleNamespace(encoder=SimpleNamespace(any_size=False))  # as some of timm's transformers
+    monkeypatch.setattr("experiments.training.setup.build_model", lambda *_: fixed)
+    message = refusal(capsys, arguments(own_pixels, tmp_path, "fixed"))
+    assert "conv4 takes 64x64 pixels only" in message
+    assert "are 48x48" in message
