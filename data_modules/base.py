@@ -180,7 +180,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         self._source = self._dataset(clips, train=True, of=source)
 
     def training_clips(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield frames (B, T, 3, 64, 64) in [0, 1] and valid (B, T) of every training clip once, labelled or not,
+        """Yield frames (B, T, 3, S, S) in [0, 1] and valid (B, T) of every training clip once, labelled or not,
         without augmentation."""
         for batch in self.plain_batches(np.concatenate([self.fold.train, self.fold.unlabelled])):
             yield batch["frames"], batch["valid"]
@@ -265,7 +265,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         workers = self.config.num_workers
         if workers:
             watch_workers()
-            size = batch_bytes(min(batch_size, len(sampler)), dataset.longest)
+            size = batch_bytes(min(batch_size, len(sampler)), dataset.longest, self.crop)
             self._memory_warning = _require_shared_memory(size, workers)
         return DataLoader(
             dataset,
@@ -281,7 +281,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: ClipBatch, dataloader_idx: int) -> ClipBatch:
-        """Convert the frames from bytes to floats in [0, 1] on the device, (B, T, 3, 64, 64), channels-last memory."""
+        """Convert the frames from bytes to floats in [0, 1] on the device, (B, T, 3, S, S), channels-last memory."""
         batch["frames"] = batch["frames"].permute(0, 1, 4, 2, 3).float().div_(255)
         return batch
 

@@ -49,7 +49,7 @@ class ClipDataset(Dataset[ClipItem]):
         one_frame: bool,
     ) -> None:
         self.stores, self.seed, self.one_frame = stores, seed, one_frame
-        self.augmenter = None if augment is None else ClipAugmenter(augment)
+        self.augmenter = None if augment is None else ClipAugmenter(augment, stores[0].card.crop)
         self.longest = 1 if one_frame or clips.empty else int(clips["length"].max())
         self._where = list(zip(clips["store"], clips["row"], strict=True))
         self._ids = list(zip(clips["clip_id"], clips["subject_id"], strict=True))
@@ -284,6 +284,6 @@ def _end_worker(error: Exception, item: object) -> None:
     os._exit(1)
 
 
-def batch_bytes(clips: int, frames: int) -> int:
-    """Return the bytes of a batch of ``clips`` clips of ``frames`` frames in shared memory."""
-    return clips * (frames * (CROP * CROP * 3 + LANDMARKS * 2 * 4 + 1) + 8)
+def batch_bytes(clips: int, frames: int, side: int = CROP) -> int:
+    """Return the bytes of a batch of ``clips`` clips of ``frames`` frames, of that side in pixels, in shared memory."""
+    return clips * (frames * (side * side * 3 + LANDMARKS * 2 * 4 + 1) + 8)

@@ -1,6 +1,7 @@
 """FER2013 (Goodfellow et al., 2013): 48x48 gray web faces, as Kaggle's CSV or as a folder of images.
 
-With a votes file of FER+ (:mod:`data_modules.ferplus`) the images of the CSV get the labels of FER+ instead.
+With a votes file of FER+ (:mod:`data_modules.ferplus`) the images of the CSV get the labels of FER+ instead, or keep
+their own beside the shares of the votes.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ SIDE = 48
 CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Class names, in the order of the numbers in column ``emotion``."""
 
-LABELS = ("fer2013", "ferplus_majority", "ferplus_soft")
-LABELS_HELP = "fer2013: its seven classes; ferplus_majority: the class most voted for; ferplus_soft: shares of votes"
+WITH_VOTES = "fer2013_votes"
+LABELS = ("fer2013", WITH_VOTES, "ferplus_majority", "ferplus_soft")
+LABELS_HELP = (
+    "fer2013: its seven classes; fer2013_votes: these, and for loss.votes the shares that FER+'s votes give them on "
+    "images of Training; ferplus_majority: the class most voted for; ferplus_soft: shares of votes"
+)
 USAGES = ("Training", "PublicTest", "PrivateTest")
 PUBLISHED = "Expected FER2013 as published on Kaggle: emotion,pixels,Usage, one row per image."
 
@@ -38,7 +43,7 @@ class FER2013Config(StillsConfig):
 
     name: str = setting("fer2013", help="dataset, chosen by data=")
     labels: str = setting("fer2013", choices=LABELS, help=LABELS_HELP)
-    votes: str | None = setting(None, help="fer2013new.csv, published with FER+; the ferplus labels need it")
+    votes: str | None = setting(None, help="fer2013new.csv, published with FER+; all labels but fer2013 need it")
     row_flags: str | None = setting(
         None, help="CSV that flags images whose votes are uncertain; the ferplus labels leave them out"
     )
@@ -71,11 +76,13 @@ class FER2013DataModule(PictureDataModule):
     def benchmark(cls, config: FER2013Config) -> Benchmark:
         """Return the images of the CSV or the folders, with the labels that ``config.labels`` chooses."""
         source = _checked_source(config)
-        own, left_out = config.labels == "fer2013", Counter[str]()
+        own, left_out = config.labels in ("fer2013", WITH_VOTES), Counter[str]()
         if source.is_dir():
             files = folders.list_images(source)
             folders.check_classes(files, FER7, source)
             stills = folders.stills(files, "fer2013")
+        elif config.labels == WITH_VOTES:
+            stills = ferplus.with_votes(read_csv(source), Path(config.votes or ""), "Training")
         elif own:
             stills = (still for _, still in read_csv(source))
         else:

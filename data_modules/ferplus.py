@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data_modules.stills import Still
 from data_modules.tables import Table
 from fer_id.errors import DataError, Problems
-from fer_id.labels import FERPLUS8
+from fer_id.labels import FER7, FERPLUS8
 
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 """Vote columns, in the order of :data:`fer_id.labels.FERPLUS8`; ``unknown`` and ``NF`` (no face) follow."""
@@ -114,6 +114,37 @@ def relabelled(
     :func:`distribution`; ``uncertain`` rows are left out, since their votes may belong to another image.
     DataError: a bad file, or votes and images that do not belong together row by row.
     """
+    for number, still, counts in _paired(images, votes_file):
+        if number in uncertain:
+            left_out["row flagged uncertain"] += 1
+        elif (target := rule(counts)).label is None:
+            left_out[target.reason] += 1
+        else:
+            yield still._replace(label=target.label, soft_label=target.shares)
+
+
+def with_votes(images: Iterable[tuple[int, Still]], votes_file: Path, split: str) -> Iterator[Still]:
+    """Yield FER2013's images with their own labels; those of a published ``split`` also with the shares of the votes
+    for the seven classes, of the votes that any of these got (none: no shares).
+
+    No image is left out, so that scores compare with those of a training on the labels alone, and the votes on images
+    of other splits are not used. DataError as :func:`relabelled`.
+    """
+    columns = [EMOTIONS.index(name) for name in EMOTIONS if name != "contempt"]
+    order = [FER7.index(FERPLUS8.names[column]) for column in columns]
+    for _, still, counts in _paired(images, votes_file):
+        given = counts[columns]
+        if still.split != split or not given.sum():
+            yield still
+            continue
+        shares = np.zeros(len(FER7))
+        shares[order] = given / given.sum()
+        yield still._replace(soft_label=shares.tolist())
+
+
+def _paired(images: Iterable[tuple[int, Still]], votes_file: Path) -> Iterator[tuple[int, Still, NDArray[np.int64]]]:
+    """Yield number, image and votes (10,) of each row; at the end DataError where votes and images do not belong
+    together row by row."""
     votes = read_votes(votes_file)
     problems, count = Problems(str(votes_file)), 0
     for number, still in images:
@@ -122,12 +153,8 @@ def relabelled(
             continue  # reported below
         if votes.usage[number] != still.split:
             problems.add(f"row {number}: Usage {votes.usage[number]!r}, but the image's is {still.split!r}")
-        elif number in uncertain:
-            left_out["row flagged uncertain"] += 1
-        elif (target := rule(votes.counts[number])).label is None:
-            left_out[target.reason] += 1
         else:
-            yield still._replace(label=target.label, soft_label=target.shares)
+            yield number, still, votes.counts[number]
     if count > len(votes.usage) or set(votes.usage[count:]) - {"PrivateTest"}:
         problems.add(f"{len(votes.usage)} rows of votes, but {count} images")
     problems.raise_if_any(DataError, "Row n of the votes belongs to row n of the images: use two files of one release.")

@@ -84,7 +84,7 @@ class FolderDataModule(PictureDataModule):
         card = cls.card(config)
         card.label_space, card.groups = space.name, groups
         card.source = config.title or Path(str(config.source)).resolve().name
-        card.geometry = crop_geometry(aligned=config.landmarks != "none", colour=config.colour)
+        card.geometry = crop_geometry(aligned=config.landmarks != "none", colour=config.colour, size=config.crop)
         card.parameters |= config.facts
         return card
 

@@ -93,7 +93,7 @@ class PictureDataModule(FerDataModule):
             label_space=cls.label_space,
             shard_by="split",
             source=cls.dataset,
-            geometry=crop_geometry(aligned=config.landmarks != "none", colour=cls.colour),
+            geometry=crop_geometry(aligned=config.landmarks != "none", colour=cls.colour, size=config.crop),
             parameters={"landmarks": config.landmarks},
             landmarks_from=config.landmarks_from,
             groups=list(cls.group_columns),
@@ -122,12 +122,13 @@ def to_samples(stills: Iterable[Still], config: Any, left_out: Counter[str]) -> 
     """
     unreadable = getattr(config, "unreadable", "")
     if config.landmarks != "mediapipe":
-        yield from _whole(stills, _aligned, left_out, unreadable)
+        aligned = partial(_aligned, size=config.crop)
+        yield from _whole(stills, aligned, left_out, unreadable)
         return
     pictures, ahead = tee(_whole(stills, lambda still: (still, _decoded(still)), left_out, unreadable))
     detected = landmarks_of_stills((image for _, image in ahead), config.workers, config.face_landmarker)
     for (still, image), points in zip(pictures, detected, strict=True):
-        yield Sample(still, *align(image, None if np.isnan(points).any() else points))
+        yield Sample(still, *align(image, None if np.isnan(points).any() else points, config.crop))
 
 
 def _whole(stills: Iterable[Still], step: Callable[[Still], T], left_out: Counter[str], unreadable: str) -> Iterator[T]:
@@ -152,8 +153,8 @@ def _whole(stills: Iterable[Still], step: Callable[[Still], T], left_out: Counte
         problems.raise_if_any(DataError, f"Replace these pictures{mend}.")
 
 
-def _aligned(still: Still) -> Sample:
-    return Sample(still, *align(_decoded(still), still.landmarks))
+def _aligned(still: Still, size: int) -> Sample:
+    return Sample(still, *align(_decoded(still), still.landmarks, size))
 
 
 def _decoded(still: Still) -> NDArray[np.uint8]:

@@ -133,6 +133,11 @@ class PooledStores:
         return folds
 
     @property
+    def crop(self) -> int:
+        """Side of the crops in pixels, which the stores share."""
+        return self.stores[0].card.crop
+
+    @property
     def provenance(self) -> Provenance:
         """The least real provenance among the stores: synthetic before simulated before real."""
         words = {store.card.provenance for store in self.stores}
@@ -242,7 +247,7 @@ def _same(values: Sequence[float | None]) -> float | None:
 
 
 def open_stores(paths: Sequence[str]) -> list[ClipStore]:
-    """Open the stores; StoreError names each that cannot be opened, or two with different eye positions."""
+    """Open the stores; StoreError names each that cannot be opened, or two of another geometry."""
     stores, refusals = list[ClipStore](), list[FerIdError]()
     for path in paths:
         try:
@@ -288,9 +293,15 @@ def check_alike(stores: Sequence[ClipStore], clips: pd.DataFrame, folds: Sequenc
 
 
 def _check_geometry(stores: Sequence[ClipStore]) -> None:
-    """Check that all pooled stores have the eyes in the same place; colour may differ, as gray is stored as RGB."""
+    """Check that all pooled stores have crops of one size and the eyes in the same place; colour may differ, as gray is
+    stored as RGB."""
     first = stores[0].card.geometry.get("eyes")
     for store in stores[1:]:
+        if (side := store.card.crop) != (other := stores[0].card.crop):
+            raise StoreError(
+                f"{store.path} has crops of {side}x{side} pixels, {stores[0].path} of {other}x{other}: prepare both "
+                "with the same data.crop"
+            )
         if (eyes := store.card.geometry.get("eyes")) != first:
             raise StoreError(
                 f"{store.path} has its eyes at {eyes or 'published places'}, {stores[0].path} at "

@@ -31,6 +31,13 @@ class TrainerConfig:
     """Settings of the Trainer: length of the training, hardware, precision, early stopping and callbacks."""
 
     max_epochs: int = setting(100, min=1, max=100_000, help="epochs at most")
+    budget: float | None = setting(
+        None,
+        above=0,
+        max=1e24,
+        help="multiply-adds of training, from which the epochs follow, at most max_epochs (a backward pass counts as "
+        "two forward ones; inner validation does not count); null: no limit",
+    )
     max_time_min: float | None = setting(
         None, above=0, max=1_000_000, help="minutes at most; the run ends properly after them"
     )

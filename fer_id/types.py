@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-CROP = 64  # side of every stored face crop, in pixels
+CROP = 64  # side of a stored face crop, in pixels, where the store's card names no other
 LANDMARKS = 68  # points per face, in the iBUG 300-W order
 AFFECT = ("valence", "arousal")  # pleasure and activation (Russell, 1980), each from -1 to 1, NaN where not annotated
 SOURCE, COHORT = 0, 1  # domains of clips: the source data of pretraining, and the cohort that a model is adapted to

@@ -18,6 +18,7 @@ from experiments.training.setup import open_data
 from experiments.training.trained_model import TrainedModel
 from experiments.verbs.controls import require_one_length
 from experiments.verbs.models import model_file
+from fer_id.errors import ConfigError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig, Rows
 from fer_id.files import sha256
 from fer_id.models.build import ModelCost, model_cost
@@ -103,6 +104,11 @@ def plan(
     models = encoder_models(config)
     every = budget.Passes(None, config.pretrain.max_epochs)
     stills = open_data(on_stills(config, models[config.reference], every), None)
+    if stills.crop != clips[config.reference].crop:
+        raise ConfigError(
+            f"pretrain.store has crops of {stills.crop}x{stills.crop} pixels, data.store of another size: prepare the "
+            "stills without data.crop"
+        )
     cost = {name: model_cost(model) for name, model in models.items()}
     spent = _on_clips(config, clips, cost, len(stills.clips))
     number, judged = len(stills.fold.train), len(stills.fold.validation) + len(stills.fold.test)

@@ -17,6 +17,7 @@ from experiments.training.parents import mappings_of
 from experiments.training.trained_model import TrainedModel
 from experiments.verbs.card import sources_of
 from fer_id import __version__
+from fer_id.errors import RunError
 from fer_id.files import plain
 from fer_id.labels import LabelSpace, get_space
 from fer_id.models import export
@@ -80,6 +81,12 @@ def pack(
     """Make and check the contents of the bundle of a run that passed the gate. ``evidence`` is the cross-validation
     whose metrics count. Without ``data`` (the store is missing) noise replaces its clips. ``policy`` and the excluded
     groups ``unfit`` are those of the gate, ``fingerprint`` that of the signing key."""
+    geometry = record.job.store.geometry
+    if geometry and geometry.size != CROP:
+        raise RunError(
+            f"{run.path} learned from crops of {geometry.size}x{geometry.size} pixels, and a bundle takes "
+            f"{CROP}x{CROP}: train on a store prepared without data.crop"
+        )
     model, judged = TrainedModel.portable(run).model, (evidence or record).metrics
     if record.config["trainer"]["precision"] == "bf16":
         say("the run was judged in bf16; its bundle, and every check of it, computes in float32")

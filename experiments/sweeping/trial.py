@@ -98,6 +98,7 @@ def _train(assignment: Assignment) -> RunDir:
 
     from experiments.settings.loading import load
     from experiments.sweeping.plan import SCHEMAS
+    from experiments.training.budget import within_budget
     from experiments.training.setup import open_data
     from experiments.training.trainer import quiet
     from experiments.training.training import train_one
@@ -114,7 +115,8 @@ def _train(assignment: Assignment) -> RunDir:
     _wait_for(run)
     watch = Watch(run, assignment.metric, _report)
     try:
-        return train_one(config, run.path, open_data(config, assignment.fold), job_type=TRIAL, watchers=[watch])
+        data = open_data(config, assignment.fold)
+        return train_one(within_budget(config, data), run.path, data, job_type=TRIAL, watchers=[watch])
     except EndedOutside:
         raise SystemExit(0) from None  # Ray's way to end a function that it stopped
     finally:

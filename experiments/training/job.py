@@ -31,7 +31,7 @@ def describe_job(
     whose subjects and clips are united. ``parents`` are the runs that the folds start from (None: new weights),
     ``sources`` their data, where the adaptation strategy learns from them again."""
     frames = int(data.clips["length"].max())
-    cost = model_cost(config.model, len(data.labels), frames)
+    cost = model_cost(config.model, len(data.labels), frames, data.crop)
     facts = data.describe(folds)
     if sources:  # source subjects, whose clips are learned from again
         again = {subject for source in sources for subject in source.subjects(source.fold.train)}

@@ -109,7 +109,7 @@ def _decided(config: TrainConfig, data: FerDataModule, where: torch.device) -> d
     """Return ``precision`` and ``memory_format`` of an earlier timing; else time the candidates and store it."""
     path = Path(config.runs.root) / MEMORY
     frames = 1 if config.data.frames == "frame" else int(data.clips["length"].max())
-    question = _question(config, len(data.labels), frames, where)
+    question = _question(config, len(data.labels), (frames, data.crop), where)
     with _alone(path.parent):
         entries = _remembered(path)
         for entry in entries:
@@ -122,6 +122,7 @@ def _decided(config: TrainConfig, data: FerDataModule, where: torch.device) -> d
             device=where,
             precisions=tuple(PRECISIONS) if config.trainer.precision == "auto" else (config.trainer.precision,),
             formats=tuple(FORMATS) if config.trainer.memory_format == "auto" else (config.trainer.memory_format,),
+            side=data.crop,
         )
         slower = ", ".join(f"{_title(candidate)} {candidate.seconds:.3f}" for candidate in others)
         say(f"precision {_title(best)}: {best.seconds:.3f} s a timed step{f' ({slower})' if slower else ''}")
@@ -139,15 +140,15 @@ def _title(candidate: Numerics | Decision) -> str:
     return f"{candidate.precision} {candidate.memory_format}"
 
 
-def _question(config: TrainConfig, classes: int, frames: int, where: torch.device) -> dict[str, object]:
-    """Return everything that the fastest numerics depend on, as plain JSON."""
+def _question(config: TrainConfig, classes: int, clip: tuple[int, int], where: torch.device) -> dict[str, object]:
+    """Return everything that the fastest numerics depend on, as plain JSON; ``clip``: its frames, and their side."""
     import torch
 
     indifferent = {"name", "pretrained", "weights", "dropout"}
     return {
         "model": {key: value for key, value in plain(config.model).items() if key not in indifferent},
         "classes": classes,
-        "batch": [config.batch_size, frames],
+        "batch": [config.batch_size, *clip],
         "candidates": [config.trainer.precision, config.trainer.memory_format],
         "device": where.type,
         "machine": machine(where.type),

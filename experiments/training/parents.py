@@ -18,6 +18,7 @@ from fer_id.runs.ancestry import ancestry, open_fold, require_unseen
 from fer_id.runs.job import Geometry
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
+from fer_id.types import CROP
 
 FIRST_MAPPING = "mesh-1"
 """Mapping of runs and bundles whose record names none; drawn landmarks come from no mesh."""
@@ -61,7 +62,7 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
 
 def require_geometry(run: RunDir, data: FerDataModule, hint: str, *, allowed: bool = False) -> list[str]:
     """Raise DataError, which ends in ``hint``, for crops of another alignment or colour than a run learned from; where
-    ``allowed``, return it as a sentence."""
+    ``allowed``, return it as a sentence. Crops of another size are never allowed."""
     theirs = run.job().store.geometry
     ours = [Geometry.model_validate(store.card.geometry) for store in data.stores]
     others = [geometry for geometry in ours if geometry != theirs]
@@ -71,6 +72,8 @@ def require_geometry(run: RunDir, data: FerDataModule, hint: str, *, allowed: bo
     if not others:
         return []
     differ = f"learned from crops of another geometry: {_described(theirs)}; this store's are {_described(others[0])}"
+    if theirs.size != data.crop:
+        raise DataError(f"{run.path} {differ}. Prepare the store with data.crop={theirs.size}")
     if not allowed:
         raise DataError(
             f"{run.path} {differ}. Prepare one of the two stores anew: data.colour=gray for a cohort, "
@@ -80,7 +83,8 @@ def require_geometry(run: RunDir, data: FerDataModule, hint: str, *, allowed: bo
 
 
 def _described(geometry: Geometry) -> str:
-    return f"{geometry.colour}, " + (f"eyes at {geometry.eyes}" if geometry.eyes else "not aligned")
+    size = "" if geometry.size == CROP else f"{geometry.size}x{geometry.size} pixels, "
+    return f"{geometry.colour}, {size}" + (f"eyes at {geometry.eyes}" if geometry.eyes else "not aligned")
 
 
 def require_left_out_stills(run: RunDir, stores: Sequence[ClipStore]) -> None:

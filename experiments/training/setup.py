@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import torch
 
 from data_modules.base import FerDataModule
 from data_modules.registry import load_dataset
@@ -11,7 +14,7 @@ from experiments.config import TrainConfig
 from experiments.settings.loading import read
 from experiments.training.parents import require_one_mapping
 from experiments.training.trainer import device
-from fer_id.errors import CheckpointError, DataError, FerIdError, RunError
+from fer_id.errors import CheckpointError, ConfigError, DataError, FerIdError, RunError
 from fer_id.evaluation.config import SPLITS
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
@@ -38,10 +41,25 @@ def open_data(config: TrainConfig, fold: str | None, part: int | None = None) ->
     )
     data.affect = config.model.affect
     data.setup()
+    _require_side(config, data.crop)
     require_one_mapping(data.mesh_mappings, landmarks=config.model.landmarks > 0)
     if part is not None:
         data.fold = data.parts(data.fold)[part]
     return data
+
+
+def _require_side(config: TrainConfig, side: int) -> None:
+    """Raise ConfigError where the encoder takes crops of 64x64 pixels alone, as some of timm's transformers, and the
+    store's are others."""
+    if side == CROP:
+        return
+    with torch.device("meta"):
+        any_size = build_model(replace(config.model, pretrained=False, weights=None), 2).encoder.any_size
+    if not any_size:
+        raise ConfigError(
+            f"{config.model.encoder} takes {CROP}x{CROP} pixels only, and the crops of {config.data.store[0]} are "
+            f"{side}x{side}: choose a convolutional model.encoder, or prepare the store with data.crop={CROP}"
+        )
 
 
 def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
@@ -134,10 +152,10 @@ def make_task(
     if resolution and not model.encoder.any_size:
         say(f"{config.model.encoder} takes {CROP}x{CROP} pixels only: trainer.resolution is left out")
         resolution = []
-    if resolution and resolution[-1][1] < CROP:
+    if resolution and resolution[-1][1] < data.crop:
         say(
-            f"trainer.resolution ends at {resolution[-1][1]} pixels, and the model is judged on {CROP}: that costs a "
-            f"convolutional encoder many points; end with [0.7, {CROP}]"
+            f"trainer.resolution ends at {resolution[-1][1]} pixels, and the model is judged on {data.crop}: that "
+            f"costs a convolutional encoder many points; end with [0.7, {data.crop}]"
         )
     return ClipClassification(
         model.to(memory_format=FORMATS[config.trainer.memory_format]),

@@ -179,7 +179,7 @@ def quiet() -> None:
     # This logger names the process that failed, before the other processes are ended.
     logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
     inapplicable = ("does not have many workers", "number of training batches", "exists and is not empty")
-    for text in (*inapplicable, "LeafSpec", "sync_dist=True"):
+    for text in (*inapplicable, "LeafSpec", "sync_dist=True", "Total length of `DataLoader`"):
         warnings.filterwarnings("ignore", f".*{text}.*")
 
 

@@ -15,6 +15,7 @@ from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.interrupts import interruptible
 from experiments.settings.loading import plain, usual
+from experiments.training.budget import within_budget
 from experiments.training.job import describe_job, peak_bytes, reset_peak
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
@@ -120,7 +121,10 @@ def _fit(
         write_checkpoint(task, folder / "best.ckpt")
     run.require_consent()  # consent may have been withdrawn during the training
     tester = make_trainer(alone(config), run, loggers, callbacks, [WritePredictions(run)])
-    tester.test(task, datamodule=data, verbose=False)
+    if len(data.fold.test):
+        tester.test(task, datamodule=data, verbose=False)
+    else:
+        tester.predict(task, datamodule=data, return_predictions=False)
 
 
 def _learn(trainer: Trainer, data: FerDataModule, task: ClipClassification, last: Path | None) -> None:
@@ -138,6 +142,7 @@ def train_along(config: TrainConfig, run: RunDir) -> None:
         return
     with silent():
         data = open_data(config, None)
+        config = within_budget(config, data)
         config, task, _, _, callbacks = _prepare(config, run.path, data, None)
     with interruptible():
         _learn(make_trainer(config, run, [], callbacks), data, task, find_start(folder).last if config.resume else None)
@@ -173,7 +178,7 @@ def finish(config: TrainConfig, run: RunDir, mirror: PrivateWandbLogger, *, expl
     say(f"{run.path}: metrics, figures and report")
     evaluation = write_evaluation(run)
     explained = None
-    if explains and config.explain.clips != 0:
+    if explains and config.explain.clips != 0 and not run.job().untested:
         try:  # a training must end without its explanation too
             explanation = explain_run(run, config.explain)
             write_report(run)

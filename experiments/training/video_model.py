@@ -14,6 +14,7 @@ from fer_id.runs.job import Geometry
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import readable_cards
+from fer_id.types import CROP
 from fer_id.video.inference import VideoModel
 from fer_id.video.timeline import About
 
@@ -154,6 +155,11 @@ def _gray(geometry: Geometry | None, path: str) -> bool:
         "does not say how its faces were cropped"
         if not geometry or geometry.colour is None
         else "learned from faces cropped in another way"
+        + (
+            ""
+            if geometry.size == CROP
+            else f", {geometry.size}x{geometry.size} pixels where a video's are {CROP}x{CROP}"
+        )
     )
     raise RunError(
         f"{path} {why}, and a face from a video is aligned by its eyes: the model would see something that it never "

@@ -135,7 +135,7 @@ def _explain_fold(
     rows = _rows(data, chosen)
     if not len(rows):
         return None
-    layer = choose_layer(trained.model.encoder, config.layer)
+    layer = choose_layer(trained.model.encoder, config.layer, trained.data.crop)
     predicted = chosen.dropna(subset="predicted").set_index("clip_id")["predicted"]
     targets = {str(clip): data.labels.index(name) for clip, name in predicted.items()}
     lengths = {str(clip): int(length) for clip, length in zip(data.clips["clip_id"], data.clips["length"], strict=True)}

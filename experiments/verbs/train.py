@@ -13,15 +13,18 @@ import pandas as pd
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.settings.loading import plain, usual
+from experiments.training.budget import within_budget
 from experiments.training.job import describe_job
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, open_data, open_sources
 from experiments.training.trainer import make_wandb_logger, quiet, rank, validation_note
 from experiments.training.training import FOLD, SINGLE, finish, require_parts, train_along, train_one
+from fer_id.evaluation.choice import validation_losses
 from fer_id.models.config import without_effect
 from fer_id.progress import say
 from fer_id.reporting.page import duration
+from fer_id.reporting.words import counted
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.features import FeatureBank
@@ -37,18 +40,22 @@ def train(config: TrainConfig) -> str | None:
     if rank(config) > 0:
         train_along(config, run)
         return None
-    if run.done and not run.changed(plain(config), usual(config)):
+    changed = run.changed(plain(config), usual(config)) if run.done else []
+    if config.trainer.budget is not None:  # the epochs follow from it
+        changed = [key for key in changed if key != "trainer.max_epochs"]
+    if run.done and not changed:
         say(f"{path} is finished already; remove it or choose another name= to train again")
-        return _outcome(run)
+        return outcome(run)
     for line in without_effect(config.model):
         say(line)
     data = open_data(config, None)
+    config = within_budget(config, data)
     if note := validation_note(config.trainer):
         say(note)
     if config.protocol.name in ("kfold", "loso"):
-        return _outcome(_cross_validate(config, path, data))
+        return outcome(_cross_validate(config, path, data))
     require_parts(config, data, data.fold)
-    return _outcome(train_one(config, path, data, job_type=SINGLE))
+    return outcome(train_one(config, path, data, job_type=SINGLE))
 
 
 def _default_name(config: TrainConfig) -> str:
@@ -57,12 +64,22 @@ def _default_name(config: TrainConfig) -> str:
     return f"{config.data.name}/{model}-{Path(config.recipe).stem}"
 
 
-def _outcome(run: RunDir) -> str:
+def outcome(run: RunDir) -> str:
     """Return the main scores and the path of the report."""
     metrics, job = run.metrics(), run.job()
+    scores = _validation_text(run) if job.untested else scores_text(metrics)
     named = "" if job.mode == "inductive" else f", {job.mode}"
     took = f", trained in {duration(job.seconds)}" if job.seconds else ""
-    return f"{scores_text(metrics)}{named}{took}\n{run.path / 'report.html'}"
+    return f"{scores}{named}{took}\n{run.path / 'report.html'}"
+
+
+def _validation_text(run: RunDir) -> str:
+    """Return accuracy and negative log-likelihood of inner validation, of a run that is not judged on test clips."""
+    table = run.predictions()
+    losses = validation_losses(table, run.label_space())
+    right = (table["predicted"] == table["label"])[table["label"].notna() & table["predicted"].notna()]
+    of = counted(len(losses), "clip")
+    return f"not judged on test; inner validation: accuracy {right.mean():.3f}, NLL {losses['nll'].mean():.4f} of {of}"
 
 
 def scores_text(metrics: Metrics) -> str:

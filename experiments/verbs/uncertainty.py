@@ -1,20 +1,24 @@
 """``fer-id uncertainty RUN [RUN...]``: aleatoric and epistemic uncertainty of each test clip.
 
 Several runs on the same clips (one model, other seeds) form an ensemble, whose stored predictions are used. Of a single
-run the model predicts each test clip several times with dropout (Monte-Carlo dropout). The measures are those of
+run the model predicts each test clip several times with dropout (Monte-Carlo dropout). ``average=FOLDER`` also makes a
+run of the ensemble's mean, which ``report`` and ``compare`` read. The measures are those of
 ``fer_id.evaluation.confidence.uncertainty``; the result is written to ``uncertainty/``, the report and ``metrics.json``
 of the (first) run.
 """
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fer_id.errors import Problems, RunError
 from fer_id.progress import track
 from fer_id.runs.run_dir import RunDir
-from fer_id.settings import setting
+from fer_id.settings import Clash, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +35,14 @@ class UncertaintyConfig:
     )
     members: int = setting(20, min=2, max=1000, help="answers to each clip with dropout; of several runs, their number")
     seed: int = setting(0, min=0, max=2**32 - 1, help="of the dropout")
+    average: str | None = setting(
+        None, help="of several runs: write the mean of their probabilities as a run into this folder, and compare it"
+    )
+
+    def clashes(self) -> Iterator[Clash]:
+        """Yield the clash of an average of a single run."""
+        if self.average is not None and len(self.runs) < 2:
+            yield Clash(("average",), "is of several runs; name two or more")
 
 
 def uncertainty(config: UncertaintyConfig) -> str:
@@ -43,6 +55,9 @@ def uncertainty(config: UncertaintyConfig) -> str:
     runs = [RunDir.open(path) for path in config.runs]
     first = runs[0]
     several = len(runs) > 1
+    averaged = [_averaged(runs, config.average)] if config.average else []
+    if averaged and first.job().untested:  # there is nothing to be uncertain about
+        return averaged[0]
     clips, members, computed = (*_ensemble(runs), {}) if several else _dropout(first, config)
     classes, provenance = class_names(first.predictions()), first.metrics().provenance
     table = uncertainty_table(members, clips, classes, provenance)
@@ -51,7 +66,19 @@ def uncertainty(config: UncertaintyConfig) -> str:
     page = write_uncertainty(first, table, scores, provenance)
     first.write_metrics(first.metrics().model_copy(update={"uncertainty": scores}))
     write_report(first)
-    return "\n".join([*uncertainty_sentences(scores), str(page)])
+    return "\n".join([*uncertainty_sentences(scores), str(page), *averaged])
+
+
+def _averaged(runs: list[RunDir], out: str) -> str:
+    """Write the average of runs as a run of its own, with metrics and report; return its result as text."""
+    from experiments.verbs.train import outcome
+    from fer_id.evaluation.averaged import average_runs
+    from fer_id.reporting.report import evaluate_run
+
+    run = average_runs(runs, out, shlex.join(["fer-id", *sys.argv[1:]]))
+    evaluate_run(run)
+    run.finish()
+    return outcome(run)
 
 
 def _ensemble(runs: list[RunDir]) -> tuple[pd.DataFrame, Any]:

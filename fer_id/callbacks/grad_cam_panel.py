@@ -23,7 +23,7 @@ from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
 from fer_id.progress import say
 from fer_id.tasks.parallel import of_all_processes
-from fer_id.types import ClipBatch, StoredClip
+from fer_id.types import CROP, ClipBatch, StoredClip
 
 KIND = "Inner validation"
 
@@ -59,7 +59,8 @@ class GradCamPanel(pl.Callback):
                 f"GradCamPanel: `model` of the LightningModule is a {type(model).__name__}, expected a ClipClassifier "
                 "(fer_id.build_model): leave this callback out"
             )
-        self.layer = choose_layer(model.encoder, self.layer)
+        data: Any = getattr(trainer, "datamodule", None)
+        self.layer = choose_layer(model.encoder, self.layer, getattr(data, "crop", CROP))
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: int

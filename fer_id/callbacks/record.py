@@ -126,6 +126,8 @@ class WritePredictions(pl.Callback):
     by ``predict_step``. Logged are ``test/accuracy``, ``test/accuracy_with_missing``, ``test/macro_precision``,
     ``test/macro_recall``, ``test/macro_f1``, ``test/auc`` and ``test/specificity``, and of a model of valence and
     arousal ``test/valence_ccc``, ``test/arousal_ccc`` and ``test/ccc``, as far as they are defined.
+    A run
+    without test clips is written after ``trainer.predict`` on the inner-validation clips.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -139,21 +141,42 @@ class WritePredictions(pl.Callback):
             raise ConfigError("WritePredictions: give trainer.test the data module of the run, a data module of fer_id")
         self._tested = []
 
+    on_predict_epoch_start = on_test_epoch_start
+
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: int
     ) -> None:
         """Keep the logits of a batch."""
         self._tested.append(_predicted(outputs, batch))
 
+    on_predict_batch_end = on_test_batch_end
+
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Predict the inner-validation clips, write the table, log the scores."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning leaves it out of the stubs
         shares = of_all_processes({str(trainer.global_rank): self._tested}).values()
+        tested = [batch for share in shares for batch in share]
+        predictions = self._write(trainer, pl_module, _predict(trainer, pl_module, data.val_dataloader()), tested)
+        scores = headline_scores(judge(predictions, data.labels), data.labels)
+        if has_affect(predictions):
+            scores |= {name: value for name, value in affect_scores(predictions)[0].items() if np.isfinite(value)}
+        numbers = {f"test/{name}": value for name, value in scores.items() if value is not None}
+        pl_module.log_dict(numbers, logger=every_logger(trainer, "test"), batch_size=1)
+
+    def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the table of a run without test clips."""
+        self._write(trainer, pl_module, self._tested, [])
+
+    def _write(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        validation: Iterable[Predicted],
+        test: Iterable[Predicted],
+    ) -> pd.DataFrame:
+        """Write ``predictions.parquet``, and return it."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         own_baseline = bool(getattr(getattr(pl_module.model, "head", None), "own_baseline", False))
-        parts = {
-            "validation": _predict(trainer, pl_module, data.val_dataloader()),
-            "test": [batch for share in shares for batch in share],
-        }
         tables = [
             prediction_table(
                 list(batches),
@@ -164,7 +187,8 @@ class WritePredictions(pl.Callback):
                 groups=data.groups,
                 own_baseline=own_baseline,
             )
-            for split, batches in parts.items()
+            for split, batches in (("validation", validation), ("test", test))
+            if len(getattr(data.fold, split))
         ]
         # A distributed sampler repeats clips, so that every process has as many.
         predictions = pd.concat(tables, ignore_index=True).drop_duplicates(["clip_id", "split"], ignore_index=True)
@@ -175,11 +199,7 @@ class WritePredictions(pl.Callback):
             )
         if trainer.is_global_zero:
             self.run.write_predictions(predictions)
-        scores = headline_scores(judge(predictions, data.labels), data.labels)
-        if has_affect(predictions):
-            scores |= {name: value for name, value in affect_scores(predictions)[0].items() if np.isfinite(value)}
-        numbers = {f"test/{name}": value for name, value in scores.items() if value is not None}
-        pl_module.log_dict(numbers, logger=every_logger(trainer, "test"), batch_size=1)
+        return predictions
 
 
 def _predict(trainer: pl.Trainer, pl_module: pl.LightningModule, batches: Iterable[Any]) -> Iterator[Predicted]:

@@ -45,6 +45,9 @@ class ProtocolConfig:
         help="[train, validation, test]: most clips of each, whole subjects in an order that no seed changes, at least "
         "one subject; empty: all",
     )
+    test: bool = setting(
+        True, help="judge the test clips in the end; false: inner validation alone, for choices that must not see them"
+    )
     mode: str = setting(
         "inductive",
         choices=("inductive", "transductive", "personalised"),
@@ -84,6 +87,11 @@ class ProtocolConfig:
             yield Clash(
                 ("cross_fit", "mode"),
                 f"the calibration children would be unseen, the tested ones partly seen ({self.mode})",
+            )
+        if not self.test and (self.name in ("kfold", "loso") or self.cross_fit or self.mode != "inductive"):
+            yield Clash(
+                ("test",),
+                "false is for a single inductive training: protocol=official or holdout, protocol.cross_fit=0",
             )
         ours, usual = (self.own_clips, self.own_fraction, self.gap_s), (None, OWN_FRACTION, GAP_S)
         if self.mode != "personalised" and ours != usual:

@@ -18,6 +18,7 @@ from fer_id.types import AFFECT
 
 NOT_LEARNED, NOT_JUDGED = "no consent for training", "no consent for evaluation"
 BEYOND = "beyond protocol.at_most"
+NOT_TESTED = "test clips, not judged (protocol.test=false)"
 OF_THE_TESTED = (NOT_JUDGED, NOT_SHOWN, EARLIER, IN_THE_GAP)
 """Reasons that count clips of the tested subjects, so that their counts add up over folds."""
 
@@ -63,6 +64,8 @@ def make_folds(
             dropped["validation images also in test"] = judged - len(validation) - len(test)
             train, more = without_repeats(clips, train, np.concatenate([validation, test]))
             dropped |= more
+        if not config.test:  # after what is left out of training because of it: the clips that a later run is judged on
+            dropped[NOT_TESTED], test = len(test), test[:0]
         dropped = {reason: count for reason, count in dropped.items() if count}
         made.append(replace(fold, train=train, validation=validation, test=test, dropped=dropped))
     if not made:

@@ -41,7 +41,7 @@ def grad_cam(model: ClipClassifier, batch: ClipBatch, target: Tensor, layer: str
 
 
 def integrated_gradients(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> Tensor:
-    """Return absolute integrated gradients from the blurred clip to the clip, summed over colours, (B, T, 64, 64)."""
+    """Return absolute integrated gradients from the blurred clip to the clip, summed over colours, (B, T, S, S)."""
     with _attributing(model):
         attribution = IntegratedGradients(model).attribute(
             **_inputs(batch, target),
@@ -53,7 +53,7 @@ def integrated_gradients(model: ClipClassifier, batch: ClipBatch, target: Tensor
 
 
 def occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> Tensor:
-    """Return the fall of the logit when a square is blurred in all frames, (B, T, 64, 64), equal in all frames."""
+    """Return the fall of the logit when a square is blurred in all frames, (B, T, S, S), equal in all frames."""
     count = batch["frames"].shape[1]
     with torch.inference_mode(), _attributing(model):
         attribution = Occlusion(model).attribute(
@@ -113,18 +113,18 @@ def importance(maps: Tensor) -> Tensor:
     return mass / mass.sum(dim=1, keepdim=True)  # 0 / 0 is NaN: no attribution at all
 
 
-def enlarged(maps: Tensor) -> Tensor:
-    """Return maps (B, T, h, w) at the size of the crop, (B, T, 64, 64), by bilinear interpolation."""
-    if maps.shape[-1] == CROP:
+def enlarged(maps: Tensor, size: int = CROP) -> Tensor:
+    """Return maps (B, T, h, w) at the size of the crop, (B, T, S, S), by bilinear interpolation."""
+    if maps.shape[-1] == size:
         return maps
-    return torch.nn.functional.interpolate(maps, size=(CROP, CROP), mode="bilinear", align_corners=False)
+    return torch.nn.functional.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
 
 
 def blurred(frames: Tensor) -> Tensor:
-    """Return frames (B, T, 3, 64, 64) without facial features, only light and skin: means of 16x16 pixels, interpolated
+    """Return frames (B, T, 3, S, S) without facial features, only light and skin: means of 16x16 pixels, interpolated
     bilinearly. The baseline of integrated gradients and occlusion."""
-    coarse = torch.nn.functional.adaptive_avg_pool2d(frames.flatten(0, 1), CROP // 16)
-    soft = torch.nn.functional.interpolate(coarse, size=(CROP, CROP), mode="bilinear", align_corners=False)
+    coarse = torch.nn.functional.adaptive_avg_pool2d(frames.flatten(0, 1), frames.shape[-1] // 16)
+    soft = torch.nn.functional.interpolate(coarse, size=frames.shape[-2:], mode="bilinear", align_corners=False)
     return soft.view(frames.shape)
 
 

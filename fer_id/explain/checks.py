@@ -27,7 +27,7 @@ from fer_id.explain.attribution import GRAD_CAM, METHODS, blurred, grad_cam
 from fer_id.explain.clips import shares_of
 from fer_id.explain.verdicts import RANDOM_WEIGHTS
 from fer_id.models.network import ClipClassifier
-from fer_id.types import CROP, ClipBatch
+from fer_id.types import ClipBatch
 
 GRID = 8
 NOISE = 0.02
@@ -142,8 +142,8 @@ def _perturbed(
     ranked = own + 1e-6 * own.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12) * noise[0]  # ties at random
     count = valid.sum(dim=1).view(-1, 1, 1, 1) * GRID * GRID
 
-    def as_pixels(chosen: Tensor) -> Tensor:  # cells (B, T, 8, 8) -> weights (B, T, 1, 64, 64)
-        return torch.nn.functional.interpolate(chosen.float(), (CROP, CROP)).unsqueeze(2)
+    def as_pixels(chosen: Tensor) -> Tensor:  # cells (B, T, 8, 8) -> weights (B, T, 1, S, S)
+        return torch.nn.functional.interpolate(chosen.float(), clear.shape[-2:]).unsqueeze(2)
 
     def curve(order: Tensor, begin: Tensor, end: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
         order = order.masked_fill(~valid[..., None, None], -1.0)  # frames that the model does not see come last

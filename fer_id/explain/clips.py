@@ -93,10 +93,11 @@ def with_targets(batch: ClipBatch, targets: Mapping[str, int], device: torch.dev
 
 def shares_of(maps: Tensor, batch: ClipBatch) -> list[dict[str, object]]:
     """Return the columns ``share``, ``area`` and ``reason`` of each clip, from maps (B, T, h, w)."""
-    big, points = enlarged(maps).cpu().numpy(), batch["landmarks"].cpu().numpy()
+    side = batch["frames"].shape[-1]
+    big, points = enlarged(maps, side).cpu().numpy(), batch["landmarks"].cpu().numpy()
     rows = []
     for clip in range(len(big)):
-        shares, areas, reason = region_shares(big[clip], region_masks(points[clip]))
+        shares, areas, reason = region_shares(big[clip], region_masks(points[clip], side))
         values = {f"{SHARE}{name}": value for name, value in zip(REGIONS, shares, strict=True)}
         rows.append({"reason": reason, **values, **{f"{AREA}{n}": a for n, a in zip(REGIONS, areas, strict=True)}})
     return rows

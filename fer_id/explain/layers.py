@@ -20,20 +20,20 @@ from fer_id.types import CROP
 SIDE = 8  # minimum number of cells a side of the chosen map, where the network has such a map
 
 
-def choose_layer(encoder: Encoder, wanted: str | None = None) -> str:
+def choose_layer(encoder: Encoder, wanted: str | None = None, size: int = CROP) -> str:
     """Return the name of the encoder layer for Grad-CAM: the requested layer, or the latest useful one.
 
     Where the encoder names no maps (``Encoder.map_names``) every module to a depth of three is tried; ``wanted`` is a
-    module's name as ``named_modules`` gives it.
+    module's name as ``named_modules`` gives it; ``size`` is the side of the crops in pixels.
     ConfigError: no such layer, or its output is no map; the possible layers are listed.
     """
     if hasattr(getattr(encoder, "net", None), "unroll"):  # Hiera
         raise ConfigError("the encoder's tokens are not in the order of the picture, so there is no Grad-CAM of it")
-    sides = map_sides(encoder, [wanted] if wanted else [])
+    sides = map_sides(encoder, [wanted] if wanted else [], size)
     if wanted is not None:
         if sides.get(wanted, 0) > 1:
             return wanted
-        known = ", ".join(f"{name} ({side}x{side})" for name, side in map_sides(encoder).items()) or "none"
+        known = ", ".join(f"{name} ({side}x{side})" for name, side in map_sides(encoder, size=size).items()) or "none"
         raise ConfigError(
             f"layer={wanted}: the encoder has no map of that name. Known: {known}; or any other module whose "
             "output has a height and a width"
@@ -45,7 +45,7 @@ def choose_layer(encoder: Encoder, wanted: str | None = None) -> str:
     return [name for name, side in useful.items() if side >= enough][-1]
 
 
-def map_sides(encoder: Encoder, names: list[str] | None = None) -> dict[str, int]:
+def map_sides(encoder: Encoder, names: list[str] | None = None, size: int = CROP) -> dict[str, int]:
     """Return the cells a side of the modules' output maps, in order of computation; modules without a map are left out.
 
     Without ``names``, of the encoder's own list (``map_names``), or of all modules to a depth of three.
@@ -53,7 +53,7 @@ def map_sides(encoder: Encoder, names: list[str] | None = None) -> dict[str, int
     modules = dict(encoder.named_modules())
     if not names:
         own = encoder.map_names()
-        if own and (sides := map_sides(encoder, own)):
+        if own and (sides := map_sides(encoder, own, size)):
             return sides
         names = [name for name in modules if name and name.count(".") < 3]
     sides = {}
@@ -71,7 +71,7 @@ def map_sides(encoder: Encoder, names: list[str] | None = None) -> dict[str, int
     training = encoder.training
     try:
         with torch.inference_mode():
-            encoder.eval()(torch.zeros(1, 3, CROP, CROP, device=encoder.mean.device))
+            encoder.eval()(torch.zeros(1, 3, size, size, device=encoder.mean.device))
     finally:
         encoder.train(training)
         for handle in handles:

@@ -58,35 +58,36 @@ def expected(emotion: str) -> tuple[str, ...]:
     return tuple(region for region in REGIONS if region in regions)
 
 
-def region_masks(landmarks: NDArray[np.floating]) -> Floats:
-    """Return the share of every pixel that belongs to each region, (N, 10, 64, 64), summing to 1 over the regions.
+def region_masks(landmarks: NDArray[np.floating], size: int = CROP) -> Floats:
+    """Return the share of every pixel that belongs to each region, (N, 10, S, S), summing to 1 over the regions.
 
-    ``landmarks`` (N, 68, 2) are in crop pixels, also outside the crop; a frame with a NaN landmark is all NaN.
+    ``landmarks`` (N, 68, 2) are in pixels of a crop of side ``size``, also outside the crop; a frame with a NaN
+    landmark is all NaN.
     """
-    masks = np.full((len(landmarks), len(REGIONS), CROP, CROP), np.nan, np.float32)
+    masks = np.full((len(landmarks), len(REGIONS), size, size), np.nan, np.float32)
     for points, mask in zip(landmarks, masks, strict=True):
         if np.isfinite(points).all():
-            hot = (_painted(_Face(points))[..., None] == np.arange(len(REGIONS))).astype(np.float32)
-            soft = _averaged(hot)
+            hot = (_painted(_Face(points), size)[..., None] == np.arange(len(REGIONS))).astype(np.float32)
+            soft = _averaged(hot, size)
             mask[:] = (soft / soft.sum(axis=2, keepdims=True)).transpose(2, 0, 1)
     return masks
 
 
-def face_masks(landmarks: NDArray[np.floating]) -> Floats:
-    """Return the share of every pixel that is face, (N, 64, 64), from the jaw to the forehead.
+def face_masks(landmarks: NDArray[np.floating], size: int = CROP) -> Floats:
+    """Return the share of every pixel that is face, (N, S, S), from the jaw to the forehead.
 
     Training may be confined to it. A frame with a NaN landmark is all 1, as its face is not located.
     """
-    masks = np.ones((len(landmarks), CROP, CROP), np.float32)
+    masks = np.ones((len(landmarks), size, size), np.float32)
     for points, mask in zip(landmarks, masks, strict=True):
         if np.isfinite(points).all():
-            mask[:] = _averaged(_Face(points).area().astype(np.float32))
+            mask[:] = _averaged(_Face(points).area(size).astype(np.float32), size)
     return masks
 
 
-def _averaged(large: Floats) -> Floats:
-    """Average a larger crop down to the crop, (128, 128, ...) -> (64, 64, ...), with soft edges."""
-    small = cv2.resize(large, (CROP, CROP), interpolation=cv2.INTER_AREA)
+def _averaged(large: Floats, size: int) -> Floats:
+    """Average a larger crop down to the crop, (2 S, 2 S, ...) -> (S, S, ...), with soft edges."""
+    small = cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.GaussianBlur(small, (0, 0), _SOFT, borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
@@ -112,23 +113,23 @@ class _Face:
         angle = np.linspace(0, np.pi, 24)[:, None]
         return np.asarray(middle + radius * np.cos(angle) * self.across - rise * np.sin(angle) * self.down)
 
-    def area(self) -> NDArray[np.bool_]:
-        """Return where a larger crop shows face without hair, (128, 128)."""
-        large = np.zeros((CROP * _SCALE, CROP * _SCALE), np.uint8)
+    def area(self, size: int) -> NDArray[np.bool_]:
+        """Return where a larger crop shows face without hair, (2 S, 2 S)."""
+        large = np.zeros((size * _SCALE, size * _SCALE), np.uint8)
         _fill(large, np.concatenate([self.points[:17], self.crown(0.85, 1.0)]), "background")  # any index but 0
         return large > 0
 
 
-def _painted(face: _Face) -> NDArray[np.uint8]:
-    """Return the region index of every pixel of a larger crop, uint8 (128, 128); later regions cover earlier ones."""
+def _painted(face: _Face, size: int) -> NDArray[np.uint8]:
+    """Return the region index of every pixel of a larger crop, uint8 (2 S, 2 S); later regions cover earlier ones."""
     points, unit, across, down = face.points, face.unit, face.across, face.down
     mouth_line = float((points[[48, 54]] @ down).mean())
-    labels = np.full((CROP * _SCALE, CROP * _SCALE), REGIONS.index("background"), np.uint8)
-    rows, columns = np.mgrid[: CROP * _SCALE, : CROP * _SCALE]
+    labels = np.full((size * _SCALE, size * _SCALE), REGIONS.index("background"), np.uint8)
+    rows, columns = np.mgrid[: size * _SCALE, : size * _SCALE]
     height = ((columns + 0.5) / _SCALE - 0.5) * down[0] + ((rows + 0.5) / _SCALE - 0.5) * down[1]
 
     _fill(labels, face.crown(1.25, 1.12), "hairline")
-    inside, below_brows = face.area(), height > face.brow_line
+    inside, below_brows = face.area(size), height > face.brow_line
     areas = {"cheeks": below_brows, "chin and jaw": height > mouth_line, "forehead": ~below_brows}
     for name, area in areas.items():
         labels[inside & area] = REGIONS.index(name)

@@ -105,13 +105,14 @@ class ModelCost:
     encoder: str
     head: str
     parameters: int  # number of trainable parameters, classifier included
-    frame: int  # multiply-adds of encoding one 64x64 frame
+    frame: int  # multiply-adds of encoding one frame
     activations: int  # outputs of the encoder's layers for that frame: memory traffic, which takes time too
     clip: int  # multiply-adds of one clip, head and classifier included
 
 
-def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> ModelCost:
-    """Return the cost of a model for clips of ``frames`` frames; raise ConfigError where the config is invalid.
+def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10, side: int = CROP) -> ModelCost:
+    """Return the cost of a model for clips of ``frames`` frames of ``side`` pixels; raise ConfigError where the config
+    is invalid.
 
     Multiply-adds are those of convolutions and matrix products: half the operations of ``torch.utils.flop_counter``.
     Biases, norms, activations and pooling are left out, as is usual.
@@ -125,7 +126,7 @@ def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> Model
     with torch.no_grad():
         frame, features = _counted(
             lambda: model.encode(
-                torch.zeros(1, 1, 3, CROP, CROP, device="meta"),
+                torch.zeros(1, 1, 3, side, side, device="meta"),
                 landmarks=torch.zeros(1, 1, LANDMARKS, 2, device="meta"),
             )
         )

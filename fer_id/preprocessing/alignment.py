@@ -20,15 +20,26 @@ _SHARP_ENOUGH = 0.8  # a shrink weaker than this needs no area filter: cubic int
 
 
 class CropGeometry(TypedDict, total=False):
-    """Entry ``geometry`` of a store's card: eye positions (None: as published), and ``rgb`` or ``gray``."""
+    """Entry ``geometry`` of a store's card: eye positions (None: as published), ``rgb`` or ``gray`` (stored as RGB with
+    three equal channels), and the side of the crops in pixels, absent where it is :data:`fer_id.types.CROP`."""
 
     eyes: list[list[float]] | None
     colour: str
+    size: int
 
 
-def crop_geometry(*, aligned: bool, colour: str) -> CropGeometry:
-    """Return the geometry of crops, aligned with the eyes at :data:`EYES_64` or as published."""
-    return {"eyes": [list(eye) for eye in EYES_64] if aligned else None, "colour": colour}
+def crop_geometry(*, aligned: bool, colour: str, size: int = CROP) -> CropGeometry:
+    """Return the geometry of crops of side ``size``, aligned with the eyes at :func:`eye_places` or as published."""
+    geometry: CropGeometry = {"eyes": eye_places(size).tolist() if aligned else None, "colour": colour}
+    if size != CROP:
+        geometry["size"] = size
+    return geometry
+
+
+def eye_places(size: int = CROP) -> NDArray[np.float64]:
+    """Return :data:`EYES_64` in a crop of side ``size``, (2, 2). A pixel is a square around its centre, so scaling a
+    picture scales about (-0.5, -0.5)."""
+    return (np.asarray(EYES_64) + 0.5) * (size / CROP) - 0.5
 
 
 def check_image(image: NDArray[Any]) -> None:
@@ -48,7 +59,7 @@ def eye_centres(landmarks68: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def eye_similarity(landmarks68: NDArray[np.floating], size: int = CROP) -> NDArray[np.float64]:
     """Compute the similarity (rotation, scale, shift), float64 (2, 3), from image pixels to those of a crop of side
-    ``size``, that maps the eye centres of ``landmarks68`` (iBUG order) to :data:`EYES_64`.
+    ``size``, that maps the eye centres of ``landmarks68`` (iBUG order) to :func:`eye_places`.
 
     Two points determine a similarity: in complex numbers, ``z -> a z + b`` with ``a`` the ratio of the two eye-to-eye
     vectors. Raise DataError where an eye point is NaN or infinite, or the eye centres are less than a pixel apart; data
@@ -57,9 +68,7 @@ def eye_similarity(landmarks68: NDArray[np.floating], size: int = CROP) -> NDArr
     eyes = eye_centres(landmarks68)
     if not np.isfinite(eyes).all():
         raise DataError("eye landmarks (iBUG points 36-47) are not finite; pass landmarks=None for a face without any")
-    # A pixel is a square around its centre, so scaling a picture scales about (-0.5, -0.5).
-    target = (np.asarray(EYES_64) + 0.5) * (size / CROP) - 0.5
-    (left, right), (to_left, to_right) = (pair[:, 0] + 1j * pair[:, 1] for pair in (eyes, target))
+    (left, right), (to_left, to_right) = (pair[:, 0] + 1j * pair[:, 1] for pair in (eyes, eye_places(size)))
     if abs(right - left) < _MIN_EYE_DISTANCE:
         raise DataError(
             f"eye centres are {abs(right - left):.2f} pixels apart; expected at least {_MIN_EYE_DISTANCE:g}"
@@ -78,7 +87,7 @@ def move_points(matrix: NDArray[np.floating], points: NDArray[np.floating]) -> N
 def align(
     image: NDArray[np.uint8], landmarks: NDArray[np.floating] | None, size: int = CROP
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Crop the face of an RGB image (H, W, 3) with its eyes at :data:`EYES_64`; return the crop and its landmarks.
+    """Crop the face of an RGB image (H, W, 3) with its eyes at :func:`eye_places`; return the crop and its landmarks.
 
     Landmarks, (68, 2) in image pixels, become crop pixels, float32; other points than the eyes may be NaN and stay NaN.
     With None or all NaN, without a detected face, the whole image is resized (made square by repeating its border, so

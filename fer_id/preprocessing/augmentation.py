@@ -23,9 +23,6 @@ from fer_id.preprocessing.alignment import move_points
 from fer_id.settings import faults, setting
 from fer_id.types import CROP, FLIP_68
 
-_SHAPE = {"shape": (CROP, CROP, 3)}
-_MIRROR = np.array([[-1.0, 0.0, CROP - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-
 
 @dataclass
 class AugmentConfig:
@@ -57,13 +54,14 @@ class ClipAugmenter:
     Stateless between calls and picklable, so every worker gives the same clip. The noise is one value for the three
     channels of a pixel: a gray image stays gray, and cameras denoise colour harder than brightness.
 
-    Raise ConfigError, with all of them, where settings are outside their limits.
+    ``size`` is the side of the crops in pixels. Raise ConfigError, with all of them, where settings are outside their
+    limits.
 
     >>> augment = ClipAugmenter(AugmentConfig(rotation_deg=5))
     >>> frames, points = augment(frames, points, seed=1, epoch=0, clip_id="a")  # doctest: +SKIP
     """
 
-    def __init__(self, config: AugmentConfig) -> None:
+    def __init__(self, config: AugmentConfig, size: int = CROP) -> None:
         problems = Problems("augment", (f"{name}: {fault}" for name, fault in faults(config)))
         problems.raise_if_any(ConfigError)
         # albumentations otherwise looks up its newest version online when imported
@@ -72,13 +70,14 @@ class ClipAugmenter:
         import cv2
 
         cv2.setNumThreads(0)  # one thread per worker: more compete for the cores
-        self.config = config
+        self.config, self.size = config, size
+        self._mirror = np.array([[-1.0, 0.0, size - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
         self._flip = A.HorizontalFlip(p=config.flip)
         self._affine = A.Affine(
             rotate=(-config.rotation_deg, config.rotation_deg),
             scale=(1 - config.scale, 1 + config.scale),
             keep_ratio=True,
-            translate_px=(-round(config.shift * CROP), round(config.shift * CROP)),
+            translate_px=(-round(config.shift * size), round(config.shift * size)),
             p=float(config.rotation_deg > 0 or config.scale > 0 or config.shift > 0),
             strict=True,
         )
@@ -93,14 +92,14 @@ class ClipAugmenter:
             num_holes_range=(1, 1), hole_height_range=sides, hole_width_range=sides, p=config.occlusion, strict=True
         )
 
-    def __reduce__(self) -> tuple[type[ClipAugmenter], tuple[AugmentConfig]]:
+    def __reduce__(self) -> tuple[type[ClipAugmenter], tuple[AugmentConfig, int]]:
         """Return the constructor's call for pickle: a spawned worker must also set its process's OpenCV threads."""
-        return ClipAugmenter, (self.config,)
+        return ClipAugmenter, (self.config, self.size)
 
     def __call__(
         self, frames: NDArray[np.uint8], landmarks: NDArray[np.float32], *, seed: int, epoch: int, clip_id: str
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Augment one clip: return frames uint8 (T, 64, 64, 3), landmarks float32 (T, 68, 2) in crop pixels, in new
+        """Augment one clip: return frames uint8 (T, S, S, 3), landmarks float32 (T, 68, 2) in crop pixels, in new
         arrays.
 
         The arguments themselves are returned where nothing was drawn. NaN landmarks stay NaN; others may end outside
@@ -127,7 +126,7 @@ class ClipAugmenter:
     @staticmethod
     def _draw(transform: Any, frames: NDArray[np.uint8]) -> dict[str, Any]:
         """Draw the parameters of one call of an albumentations transform."""
-        return dict(transform.get_params_dependent_on_data(_SHAPE, {"images": frames}))
+        return dict(transform.get_params_dependent_on_data({"shape": frames.shape[1:]}, {"images": frames}))
 
     def _move(
         self, frames: NDArray[np.uint8], landmarks: NDArray[np.float32]
@@ -138,19 +137,19 @@ class ClipAugmenter:
         flipped = self._flip.should_apply()
         matrix = self._draw(self._affine, frames)["matrix"] if self._affine.should_apply() else np.eye(3)
         if flipped:
-            matrix, landmarks = matrix @ _MIRROR, landmarks[:, FLIP_68]
+            matrix, landmarks = matrix @ self._mirror, landmarks[:, FLIP_68]
         elif self._affine.p == 0:
             return frames, landmarks
         moved = np.empty_like(frames)
         for source, target in zip(frames, moved, strict=True):
-            cv2.warpAffine(source, matrix[:2], (CROP, CROP), dst=target, borderMode=cv2.BORDER_REPLICATE)
+            cv2.warpAffine(source, matrix[:2], (self.size, self.size), dst=target, borderMode=cv2.BORDER_REPLICATE)
         return moved, move_points(matrix[:2], landmarks)
 
 
 def exchange_background(
     frames: NDArray[np.uint8], landmarks: NDArray[np.float32], draws: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Replace everything but the face by random smooth colours, the same in all frames (T, 64, 64, 3) of the clip.
+    """Replace everything but the face by random smooth colours, the same in all frames (T, S, S, 3) of the clip.
 
     Gray pictures get a gray background, so that colour does not distinguish them; frames without landmarks stay
     unchanged.
@@ -162,8 +161,8 @@ def exchange_background(
     colours = draws.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     if (frames[..., 0] == frames[..., 1]).all():
         colours[:] = colours[..., :1]
-    scene = cv2.resize(colours, (CROP, CROP), interpolation=cv2.INTER_CUBIC).astype(np.float32)
-    face = face_masks(landmarks)[..., None]
+    scene = cv2.resize(colours, frames.shape[1:3], interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    face = face_masks(landmarks, frames.shape[1])[..., None]
     return np.asarray(np.rint(face * frames + (1 - face) * scene), np.uint8)
 
 

@@ -175,15 +175,19 @@ def _left_out(run: RunDir, job: Job, audit: Findings) -> list[str]:
     sentences, dropped = list[str](), job.dropped
     if job.weights:
         sentences.append(f"Judged by the model of {job.parents[0]}, on a store that it did not learn from.")
-        sentences += [f"{note[0].upper()}{note[1:]}." for note in job.notes]
+    sentences += [f"{note[0].upper()}{note[1:]}." for note in job.notes]
     if dropped:
         counts = {reason: n for reason, n in dropped.items() if not reason.startswith("folds ")}
         total = words.counted(sum(counts.values()), "clip")
         sentences.append(f"This run left out {total}: {reasons_words(dropped)}.")
-    if audit.images and (run.config().get("data") or {}).get("drop_duplicates") is False:
+    without_repeats = (run.config().get("data") or {}).get("drop_duplicates")
+    if audit.images and without_repeats is False:
         sentences.append(
-            "This run kept the repeats in training, as data.drop_duplicates=false says: its scores flatter it."
+            "Published splits as they are: this run kept the repeats in training, as data.drop_duplicates=false says: "
+            "its scores flatter it."
         )
+    elif audit.images and without_repeats and job.store.of_images and not (run.folds or job.weights):
+        sentences.append("Audited splits: no picture of training is near-identical to one that is judged.")
     elif audit.images and run.folds:
         sentences.append("Which repeats each fold left out stands in the fold's own report.")
     return sentences

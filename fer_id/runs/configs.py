@@ -71,7 +71,8 @@ FREE_KEYS = ("resume", "runs.", "logging.", "explain", "data.num_workers")
 
 NEWER: Tree = {
     **{"trainer.callbacks": [], "data.balanced": 0, "data.excluding": None, "model.stride": "halved"},
-    **{"optim.encoder_lr": 1, "optim.ema": 0},
+    **{"optim.encoder_lr": 1, "optim.ema": 0, "optim.momentum": 0.9, "loss.votes": 1, "loss.votes_head": 0},
+    **{"protocol.test": True, "trainer.budget": None},
 }
 """Settings that earlier trainings lack, with the values that mean the same, which :func:`job_hash` leaves out."""
 

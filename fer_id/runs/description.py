@@ -83,7 +83,7 @@ def describe_job(command: str, task: Any, data: Any) -> Job:
         seed=data.seed,
         model=str(_model(task)["name"]),
         parents=[],
-        cost=_cost(task.model, len(data.labels), frames),
+        cost=_cost(task.model, len(data.labels), frames, data.crop),
         precision="32",
         memory_format="contiguous",
         machine=machine(),
@@ -104,9 +104,9 @@ def _model(task: Any) -> Mapping[str, object]:
     return {"name": type(model).__name__, "encoder": OWN_MODULE, "head": "mean"}
 
 
-def _cost(model: nn.Module, classes: int, frames: int) -> Cost:
+def _cost(model: nn.Module, classes: int, frames: int, side: int) -> Cost:
     if isinstance(model, ClipClassifier) and model.config is not None:
-        cost = model_cost(model.config, classes, frames)
+        cost = model_cost(model.config, classes, frames, side)
         return Cost(parameters=cost.parameters, multiply_adds_per_clip=cost.clip, frames=frames)
     parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return Cost(parameters=parameters, multiply_adds_per_clip=None, frames=frames)

@@ -9,6 +9,7 @@ from pydantic import JsonValue, model_validator
 
 from fer_id.runs.records import Part, Provenance, null_as
 from fer_id.shapes import Count, Number, Text, misfits
+from fer_id.types import CROP
 
 Texts = Annotated[list[Text], null_as([])]
 Counts = Annotated[dict[str, Count], null_as({})]
@@ -93,10 +94,11 @@ class Audit(Part):
 
 
 class Geometry(Part):
-    """Crop geometry: eye positions in crop pixels (None: as published), ``rgb`` or ``gray``."""
+    """Crop geometry: eye positions in crop pixels (None: as published), ``rgb`` or ``gray``, and the side in pixels."""
 
     eyes: list[list[Number]] | None = None
     colour: Text | None = None
+    size: Count = CROP
 
 
 class Store(Part):
@@ -231,6 +233,11 @@ class Job(Part):
     def everyone(self) -> frozenset[str]:
         """Pseudonyms of all subjects."""
         return self.subjects_of(*self.subjects)
+
+    @property
+    def untested(self) -> bool:
+        """True for a run that judged no test clip, as ``protocol.test=false`` says."""
+        return self.clips.get("test") == 0
 
     @property
     def drawn(self) -> bool:

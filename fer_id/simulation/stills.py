@@ -22,6 +22,7 @@ from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.driving import Still, inner_face
 from fer_id.simulation.neutral_shape import NeutralShapes, Shapes, turned
 from fer_id.store.reader import ClipStore
+from fer_id.types import CROP
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -157,6 +158,8 @@ def check_source(store: ClipStore) -> None:
         problems.add(f"is {card.provenance}; expected real faces, as a simulation of a simulation shows nobody")
     if card.shard_by != "split" or (store.clips["length"] != 1).any():
         problems.add("holds clips of people; expected a benchmark of stills, with its published splits")
+    if card.crop != CROP:
+        problems.add(f"has crops of {card.crop}x{card.crop} pixels; prepare it again with data.crop={CROP}")
     if not card.geometry.get("eyes"):
         problems.add("its faces are not aligned; prepare it again with data.landmarks=mediapipe")
     if "neutral" not in set(store.clips["label"]):

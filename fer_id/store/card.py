@@ -19,6 +19,7 @@ from fer_id.preprocessing.alignment import CropGeometry
 from fer_id.runs.job import Audit
 from fer_id.runs.records import Part
 from fer_id.shapes import Count, Number, Text, misfits, one_of, where
+from fer_id.types import CROP
 
 PROVENANCES = ("real", "simulated", "synthetic")
 
@@ -77,6 +78,7 @@ class _Consent(BaseModel):
 class _Geometry(BaseModel):
     eyes: tuple[tuple[Number, Number], tuple[Number, Number]] | None = None
     colour: Text | None = None
+    size: Annotated[int, Field(ge=16, le=CROP)] = CROP
 
 
 class _Shape(BaseModel):
@@ -125,6 +127,11 @@ class StoreCard:
     def settings(self) -> Parameters:
         """Settings of the preparation that are read again."""
         return Parameters.model_validate(self.parameters)
+
+    @property
+    def crop(self) -> int:
+        """Side of the crops in pixels."""
+        return self.geometry.get("size", CROP)
 
     @property
     def findings(self) -> Findings:

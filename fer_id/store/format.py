@@ -14,7 +14,7 @@ from fer_id.errors import cut, quoted
 from fer_id.inputs import is_file_name
 from fer_id.labels import SUM_TOLERANCE, LabelSpace, get_space
 from fer_id.store.card import StoreCard
-from fer_id.types import AFFECT, CROP, LANDMARKS
+from fer_id.types import AFFECT, LANDMARKS
 
 CLIP_COLUMNS = (
     *("clip_id", "subject_id", "label", "soft_label", "start", "length", "n_valid"),
@@ -31,12 +31,17 @@ clip that of the neutral still brought in. valence, arousal: from -1 to 1, NaN w
 columns where a clip has either. What writes them: ``docs/DATASETS.md``.
 """
 
-PARTS: dict[str, tuple[type, tuple[int, ...]]] = {
-    "frames": (np.uint8, (CROP, CROP, 3)),
-    "landmarks": (np.float32, (LANDMARKS, 2)),
-    "valid": (np.bool_, ()),
-}
-"""Each array of a shard: its dtype and the shape of one frame's entry."""
+PARTS = ("frames", "landmarks", "valid")
+"""Arrays of a shard."""
+
+
+def part_shapes(card: StoreCard) -> dict[str, tuple[type, tuple[int, ...]]]:
+    """Return each array of a shard: its dtype and the shape of one frame's entry."""
+    return {
+        "frames": (np.uint8, (card.crop, card.crop, 3)),
+        "landmarks": (np.float32, (LANDMARKS, 2)),
+        "valid": (np.bool_, ()),
+    }
 
 
 def label_problems(label: object, soft_label: object, space: LabelSpace) -> list[str]:

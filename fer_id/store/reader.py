@@ -25,7 +25,7 @@ from fer_id.inputs import is_file_name
 from fer_id.labels import LabelSpace, get_space
 from fer_id.parquet import read_parquet
 from fer_id.store.card import StoreCard
-from fer_id.store.format import CLIP_COLUMNS, PARTS, frames_problems, table_problems
+from fer_id.store.format import CLIP_COLUMNS, PARTS, frames_problems, part_shapes, table_problems
 from fer_id.types import AFFECT, StoredClip
 
 _MAPS = 384  # memory maps kept open at once: each holds a file descriptor, and a process commonly has 1024
@@ -80,7 +80,7 @@ class ClipStore:
 
     def _check_shard(self, shard: str, rows: pd.DataFrame, problems: Problems) -> None:
         lengths = {}
-        for part, (dtype, shape) in PARTS.items():
+        for part, (dtype, shape) in part_shapes(self.card).items():
             try:
                 array = self._part(part, shard)
             except StoreError as problem:

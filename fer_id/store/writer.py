@@ -17,7 +17,7 @@ from fer_id.errors import Problems, StoreError
 from fer_id.files import atomic_folder, naming, write_json
 from fer_id.labels import get_space
 from fer_id.store.card import StoreCard
-from fer_id.store.format import CLIP_COLUMNS, PARTS, affect_problems, label_problems
+from fer_id.store.format import CLIP_COLUMNS, PARTS, affect_problems, label_problems, part_shapes
 from fer_id.store.reader import ClipStore
 from fer_id.types import AFFECT, LANDMARKS
 
@@ -61,7 +61,7 @@ class ClipStoreWriter:
         landmarks: NDArray[np.float32] | None = None,
         valid: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Append one clip of frames uint8 (T, 64, 64, 3), RGB.
+        """Append one clip of frames uint8 (T, S, S, 3), RGB, of the card's side S (64 unless it names another).
 
         ``row`` holds columns of the table; ``start``, ``length`` and ``n_valid`` are computed here. Landmarks are
         float32 (T, 68, 2) in crop pixels, missing (NaN) in every frame where None; ``valid`` is bool (T,), all True
@@ -103,7 +103,7 @@ class ClipStoreWriter:
             problems.add("clip_id stands in the store already")
         problems.found += label_problems(row.get("label"), row.get("soft_label"), get_space(self.card.label_space))
         problems.found += affect_problems(row)
-        for part, (dtype, shape) in PARTS.items():
+        for part, (dtype, shape) in part_shapes(self.card).items():
             array = parts[part]
             if array.dtype != dtype or array.shape != (length, *shape) or not length:
                 problems.add(f"{part}: {array.dtype} {array.shape}, expected {np.dtype(dtype)} {(length or 1, *shape)}")
@@ -116,7 +116,7 @@ class ClipStoreWriter:
         if not self._rows:
             raise StoreError(f"{self.path}: no clip was written; every sample was left out or the input is empty")
         for shard, length in self._lengths.items():
-            for part, (dtype, shape) in PARTS.items():
+            for part, (dtype, shape) in part_shapes(self.card).items():
                 with (self.draft / part / f"{shard}.npy").open("r+b") as file:
                     file.write(_npy_header(np.dtype(dtype), (length, *shape)))
         table = pd.DataFrame(self._rows).reindex(columns=[*CLIP_COLUMNS, *self.card.groups])

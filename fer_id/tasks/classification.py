@@ -24,7 +24,7 @@ from fer_id.tasks.finite_check import require_finite, require_finite_weights
 from fer_id.tasks.parallel import processes, share_of_loss
 from fer_id.tasks.strategies import Strategy
 from fer_id.tasks.views import averaged
-from fer_id.types import CROP, ClipBatch, Predicted
+from fer_id.types import ClipBatch, Predicted
 
 
 class ClipClassification(pl.LightningModule):
@@ -37,13 +37,14 @@ class ClipClassification(pl.LightningModule):
     ``val/arousal_ccc`` and their mean ``val/ccc``, as far as they are defined.
 
     Args:
-        model: called with frames (B, T, 3, 64, 64), valid (B, T) and landmarks (B, T, 68, 2), it returns logits (B, K).
+        model: called with frames (B, T, 3, S, S), valid (B, T) and landmarks (B, T, 68, 2), it returns logits (B, K).
         optim, loss: settings of optimiser, schedule and loss; None: those of the paper.
         lr: learning rate, where it is not that of ``optim``.
         test_views: predict the mean of the logits over these views of a clip, see ``fer_id.tasks.views``.
         strategy: which parts of the model learn, and how fast; None: all parts at one rate.
-        resolution: ``[(share of training, pixels), ...]``: from that share on, training frames are shrunk to that side.
-            Fewer pixels make cheap early epochs (Howard's progressive resizing; Tan & Le, 2021).
+        resolution: ``[(share of training, pixels), ...]``: from that share on, training frames that are larger
+            are shrunk to that side. Fewer pixels make cheap early epochs (Howard's progressive resizing; Tan & Le,
+            2021).
         bank: features shared with other trainings from the same weights; used where only the classifier learns.
     """
 
@@ -74,6 +75,11 @@ class ClipClassification(pl.LightningModule):
                 f"{type(model).__name__}: build one with build_model, or train all of it (Strategy)"
             )
         self.critic = self.strategy.critic(model.head.dim) if isinstance(model, ClipClassifier) else None
+        self.voter: nn.Linear | None = None
+        if self.loss.votes_head:
+            if not isinstance(model, ClipClassifier):
+                raise ConfigError(f"loss.votes_head: needs a ClipClassifier, and the model is a {type(model).__name__}")
+            self.voter = nn.Linear(model.head.dim, len(labels))
         accuracy, f1 = MulticlassAccuracy(len(labels), average="micro"), MulticlassF1Score(len(labels), average="macro")
         metrics = MetricCollection({"accuracy": accuracy, "macro_f1": f1})
         clones = {f"{split}_scores": metrics.clone(prefix=f"{_short(split)}/") for split in SPLITS}
@@ -93,12 +99,16 @@ class ClipClassification(pl.LightningModule):
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor | None:
         """Return the loss of the covered, labelled clips; None where the batch has none."""
-        side = self._side()
-        if side < CROP:
+        if (side := self._side()) and side < batch["frames"].shape[-1]:
             batch["frames"] = _shrink(batch["frames"], side)
         logits, pooled = self._logits(batch, self.current_epoch)
         covered, domain = batch["valid"].any(dim=1), batch.get("domain")
-        loss = share_of_loss(self._judge(logits, batch, "train"), int(_judged(batch).sum()), self.model)
+        loss, judged = self._judge(logits, batch, "train"), _judged(batch)
+        if loss is not None and pooled is not None and self.voter is not None:
+            # of vote shares the Kullback-Leibler divergence, but for their entropy, which no weight changes
+            shares = batch["soft_label"] if "soft_label" in batch else batch["label"]
+            loss = loss + self.loss.votes_head * F.cross_entropy(self.voter(pooled).float()[judged], shares[judged])
+        loss = share_of_loss(loss, int(judged.sum()), self.model)
         if pooled is None:
             return loss
         affect = self._affect_loss(pooled, batch)
@@ -163,7 +173,7 @@ class ClipClassification(pl.LightningModule):
         logits, judged = logits.float(), _judged(batch)
         if not bool(judged.any()):
             return None
-        target = batch["soft_label"] if "soft_label" in batch else batch["label"]
+        target = self._target(batch, split)
         smoothing = self.loss.label_smoothing if split == "train" else 0.0
         loss = F.cross_entropy(logits[judged], target[judged], label_smoothing=smoothing)
 
@@ -179,6 +189,13 @@ class ClipClassification(pl.LightningModule):
         self.log(name, loss, prog_bar=True, sync_dist=True, on_step=False, on_epoch=True, batch_size=count)
         self.log_dict(metrics, prog_bar=split != "train", on_step=False, on_epoch=True, batch_size=count)
         return loss
+
+    def _target(self, batch: ClipBatch, split: str) -> Tensor:
+        """Return the classes (B,), or where clips have vote shares their mixture with the label, (B, K)."""
+        if "soft_label" not in batch or (self.loss.votes < 1 and split != "train"):
+            return batch["label"]
+        hard = F.one_hot(batch["label"].clamp(min=0), len(self.labels))
+        return torch.lerp(hard.to(batch["soft_label"]), batch["soft_label"], self.loss.votes)
 
     def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> Predicted:
         """Return a dict of ``clip_id``, ``logits`` (B, K) and ``covered`` (B,), and ``affect`` (B, 2) of a model that
@@ -196,7 +213,7 @@ class ClipClassification(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, with a schedule over all steps where the settings name one."""
-        beside = [] if self.critic is None else [(self.critic, 1.0)]
+        beside = [(part, 1.0) for part in (self.critic, self.voter) if part is not None]
         rates = [*encoder_rates(self.model, self.strategy.rates(self.model), self.optim.encoder_lr), *beside]
         optimiser = make_optimiser(self.optim, rates, self.strategy.held(self.model))
         if self.optim.schedule == "constant":
@@ -209,6 +226,7 @@ class ClipClassification(pl.LightningModule):
             pct_start=0.0 if self.optim.warmup * steps == 1 else self.optim.warmup,  # torch divides by zero at one step
             div_factor=25.0,
             final_div_factor=1e3,
+            cycle_momentum=self.optim.name != "sgd",
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -220,10 +238,10 @@ class ClipClassification(pl.LightningModule):
         rate = self.trainer.optimizers[0].param_groups[0]["lr"] if self.trainer.optimizers else 0.0
         return f"epoch {self.current_epoch}, step {self.global_step}, at learning rate {rate:.3g}"
 
-    def _side(self) -> int:
-        """Return the current side of the training frames in pixels."""
+    def _side(self) -> int | None:
+        """Return the current side of the training frames in pixels; None for whole crops."""
         begun = [pixels for start, pixels in self.resolution if self._share() >= start]
-        return begun[-1] if begun else CROP
+        return begun[-1] if begun else None
 
     def _share(self) -> float:
         """Return the elapsed share of the training, in [0, 1)."""
@@ -275,6 +293,8 @@ def make_optimiser(
             decay = config.weight_decay if decays else 0.0
             if parameters:
                 groups.append({"params": parameters, "lr": config.lr * factor, "weight_decay": decay})
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr)
 

@@ -24,11 +24,14 @@ BY_PICTURES = ("adabn", *ALIGNING)
 class OptimConfig:
     """Optimiser and learning-rate schedule. The defaults are the paper's Table 3."""
 
-    name: str = setting("adam", choices=("adam", "adamw"), help="optimiser")
+    name: str = setting("adam", choices=("adam", "adamw", "sgd"), help="optimiser")
     lr: float = setting(1e-4, above=0, max=10, help="learning rate; the peak of a schedule")
     weight_decay: float = setting(0.0, min=0, max=1, help="on matrices and kernels only, not norms and biases")
+    momentum: float = setting(0.9, above=0, below=1, help="of sgd, by Nesterov's rule")
     schedule: str = setting("constant", choices=("constant", "one_cycle"), help="rate over the steps")
-    warmup: float = setting(0.2, min=0, below=1, help="share of the steps in which one_cycle rises")
+    warmup: float = setting(
+        0.2, min=0, below=1, help="share of the steps in which one_cycle rises; 0: a cosine from the peak on"
+    )
     encoder_lr: float = setting(
         1.0, above=0, max=1, help="factor on the learning rate of the frame encoder, such as 0.1 for a pretrained one"
     )
@@ -39,9 +42,19 @@ class OptimConfig:
 
 @dataclass
 class LossConfig:
-    """Cross-entropy, its label smoothing, and the weight of the loss of valence and arousal."""
+    """Cross-entropy, its label smoothing, and the weights of vote shares and of valence and arousal."""
 
     label_smoothing: float = setting(0.0, min=0, below=1, help="mass spread evenly over all classes")
+    votes: float = setting(
+        1.0,
+        min=0,
+        max=1,
+        help="weight of the vote shares in the targets of clips that have them, the rest is the label's; below 1 in "
+        "training alone: inner validation then goes by the label",
+    )
+    votes_head: float = setting(
+        0.0, min=0, max=100, help="weight of a second classifier that learns the vote shares alone, in training only"
+    )
     affect: float = setting(
         1.0, min=0, max=1000, help="weight of 1 - CCC of valence and arousal beside it, of a model with model.affect"
     )

@@ -71,11 +71,13 @@ def measure(
     device: torch.device,
     precisions: Sequence[str] = tuple(PRECISIONS),
     formats: Sequence[str] = tuple(FORMATS),
+    side: int = CROP,
 ) -> list[Numerics]:
     """Time training steps of a copy of the model in every combination that the device supports; fastest first.
 
     The random state is restored. A candidate without an operator in its precision is left out with a message. The
-    ``shape`` is that of a training batch, (B, T), of which a CPU times a part: see :data:`FRAMES`.
+    ``shape`` is that of a training batch, (B, T), of which a CPU times a part: see :data:`FRAMES`; ``side`` is that of
+    its frames in pixels.
     """
     clips, frames = shape
     if device.type != "cuda":
@@ -86,7 +88,7 @@ def measure(
         for precision, memory_format in itertools.product(precisions, formats):
             if not supports(precision, device):
                 continue
-            step = _training_step(model, (clips, frames), device, precision, memory_format)
+            step = _training_step(model, (clips, frames, side), device, precision, memory_format)
             try:
                 first = _seconds(step)  # includes set-up
             except RuntimeError as problem:
@@ -102,12 +104,12 @@ def measure(
 
 
 def _training_step(
-    model: nn.Module, shape: tuple[int, int], device: torch.device, precision: str, memory_format: str
+    model: nn.Module, shape: tuple[int, int, int], device: torch.device, precision: str, memory_format: str
 ) -> Callable[[], None]:
-    """Return a function for the forward and backward pass of a copy of the model on noise."""
+    """Return a function for the forward and backward pass of a copy of the model on noise, of shape (B, T, S)."""
     model = copy.deepcopy(model).to(device).to(memory_format=FORMATS[memory_format]).train()
-    frames = torch.rand(*shape, CROP, CROP, 3, device=device).permute(0, 1, 4, 2, 3)
-    valid = torch.ones(*shape, dtype=torch.bool, device=device)
+    frames = torch.rand(*shape, shape[-1], 3, device=device).permute(0, 1, 4, 2, 3)
+    valid = torch.ones(shape[:2], dtype=torch.bool, device=device)
     target = torch.zeros(shape[0], dtype=torch.long, device=device)
 
     def step() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fer_id.tasks.config import VIEWS
-from fer_id.types import CROP, FLIP_68, ClipBatch
+from fer_id.types import FLIP_68, ClipBatch
 
 
 def views(batch: ClipBatch, name: str) -> Iterator[ClipBatch]:
@@ -38,7 +38,7 @@ def _mean(outputs: Sequence[Tensor]) -> Tensor:
 
 def _mirrored(batch: ClipBatch) -> ClipBatch:
     landmarks = batch["landmarks"][:, :, list(FLIP_68)].clone()
-    landmarks[..., 0] = CROP - 1 - landmarks[..., 0]
+    landmarks[..., 0] = batch["frames"].shape[-1] - 1 - landmarks[..., 0]
     return {**batch, "frames": batch["frames"].flip(-1), "landmarks": landmarks}
 
 
@@ -46,6 +46,7 @@ def _shifted(batch: ClipBatch, right: int, down: int) -> ClipBatch:
     frames, reach = batch["frames"], max(abs(right), abs(down))
     wide = F.pad(frames.flatten(0, 1), (reach, reach, reach, reach), mode="replicate")
     top, left = reach - down, reach - right
-    moved = wide[..., top : top + CROP, left : left + CROP].reshape(frames.shape)
+    height, width = frames.shape[-2:]
+    moved = wide[..., top : top + height, left : left + width].reshape(frames.shape)
     landmarks = batch["landmarks"] + batch["landmarks"].new_tensor([right, down])
     return {**batch, "frames": moved, "landmarks": landmarks}

@@ -6,12 +6,14 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from data_modules import benchmark
 from data_modules.fer2013 import CODES, FER2013Config, FER2013DataModule, parse_pixels, read_csv
 from data_modules.ferplus import VOTED
-from fer_id.errors import ConfigError, DataError, FerIdError
+from fer_id.errors import ConfigError, DataError, FerIdError, StoreError
+from fer_id.labels import FER7
 from fer_id.preprocessing.alignment import align
 from fer_id.store.reader import ClipStore
 from tests.refusals import refused
@@ -68,6 +70,25 @@ def test_frames_are_the_pictures_enlarged(fer_rows, fer_csv, tmp_path: Path) -> 
         assert store.clips["label"][row] == CODES[code]
         assert clip.valid.all()
         assert np.isnan(clip.landmarks).all()
+
+
+def test_its_own_48_pixels_are_kept_and_divided_as_the_enlarged_ones(
+    fer_rows, fer_csv, picture, tmp_path: Path
+) -> None:
+    repeated = picture(500)
+    rows = fer_rows(training=4, public=1) + [(3, repeated, "Training")] * 2 + [(3, repeated, "PublicTest")]
+    source = fer_csv(rows)
+    enlarged = made(source, tmp_path)
+    (tmp_path / "own").mkdir()
+    own = made(source, tmp_path / "own", crop=48)
+    for row, (_, image, _) in enumerate(rows):
+        np.testing.assert_array_equal(own.read(row).frames[0], np.repeat(image[..., None], 3, axis=2))
+    assert (own.card.crop, own.card.geometry) == (48, {"eyes": None, "colour": "gray", "size": 48})
+    assert (enlarged.card.crop, enlarged.card.geometry) == (64, {"eyes": None, "colour": "gray"})
+    pd.testing.assert_frame_equal(own.clips, enlarged.clips)
+    assert own.card.audit == enlarged.card.audit
+    with pytest.raises(StoreError, match=r"crops of 64x64 pixels, .* of 48x48: prepare both with the same data.crop"):
+        FER2013DataModule([own.path, enlarged.path]).setup()
 
 
 def test_gzip_gives_the_same(fer_rows, fer_csv, tmp_path: Path) -> None:
@@ -227,6 +248,19 @@ def test_ferplus_labels(fer_rows, fer_csv, tmp_path: Path, labels: str) -> None:
         assert list(first["soft_label"]) == pytest.approx([0, 0, 0, 0, 1, 0, 0, 0])
     else:
         assert store.clips["soft_label"].isna().all()
+
+
+def test_own_labels_with_the_votes_of_training(fer_rows, fer_csv, tmp_path: Path) -> None:
+    rows = fer_rows()
+    votes = votes_file(tmp_path / "votes.csv", rows)
+    contemptuous(votes, range(1, 2))
+    store = made(fer_csv(rows), tmp_path, labels="fer2013_votes", votes=str(votes))
+    assert (store.card.label_space, len(store.clips)) == ("fer7", len(rows))
+    training = store.clips["clip_id"] < f"fer2013-{70:06d}"  # what validation is split off too
+    assert store.clips["soft_label"].notna().tolist() == [known and row != 1 for row, known in enumerate(training)]
+    code, _, _ = rows[3]
+    assert list(store.clips["soft_label"][3]) == [float(name == CODES[code]) for name in FER7.names]  # not contempt
+    assert store.clips["label"].tolist() == [CODES[code] for code, _, _ in rows]
 
 
 def test_votes_of_other_images_are_refused(fer_rows, fer_csv, tmp_path: Path) -> None:

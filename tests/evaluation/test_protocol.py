@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fer_id.errors import DataError, LeakageError
 from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig
-from fer_id.evaluation.protocol import make_folds
+from fer_id.evaluation.protocol import NOT_TESTED, make_folds
 
 CLASSES = ("happy", "sad")
 GROUPED = st.sampled_from(["holdout", "kfold", "loso"])
@@ -51,6 +51,18 @@ def cohorts(draw: st.DrawFn) -> pd.DataFrame:
     rows = [(f"s{s}", CLASSES[c] if c < 2 else None, f"site{s % 4}") for s, n in enumerate(sizes) for c in range(n)]
     table = pd.DataFrame(draw(st.permutations(rows)), columns=["subject_id", "label", "site"], dtype=object)
     return table.assign(clip_id=[f"c{i}" for i in range(len(table))])
+
+
+def test_without_a_test_the_rest_is_as_with_it() -> None:
+    clips = people(9).assign(split=np.repeat(["train", "train", "train", "validation", "test", "test"], 6))
+    clips.loc[0, "subject_id"] = clips["subject_id"].iloc[-1]  # a picture of the test, in training
+    tested, untested = (folds_of(clips, images=True, name="official", test=test)[0] for test in (True, False))
+    assert len(tested.test) == 12
+    assert untested.test.tolist() == []
+    for split in ("train", "validation"):
+        np.testing.assert_array_equal(getattr(tested, split), getattr(untested, split))
+    assert 0 not in untested.train
+    assert untested.dropped == {**tested.dropped, NOT_TESTED: 12}
 
 
 @given(cohorts(), GROUPED, st.integers(2, 3), st.floats(0.01, 0.9), st.floats(0.01, 0.9), st.integers(0, 2**32 - 1))

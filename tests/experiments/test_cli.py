@@ -61,7 +61,7 @@ def test_every_setting_of_train_has_help(capsys: Capture) -> None:
     assert "data.votes=" in capsys.readouterr().out
     assert main(["train", "data=ferplus", "--help"]) == DONE
     output = capsys.readouterr().out
-    for expected in ("data.store=", "optim.lr=0.0001", "above 0", "model=NAME", "timm:", "one of adam, adamw"):
+    for expected in ("data.store=", "optim.lr=0.0001", "above 0", "model=NAME", "timm:", "one of adam, adamw, sgd"):
         assert expected in output
     type_first = r"^  [\w.]+=\S* +\[(str|int|float|bool|list)"
     assert not re.search(type_first, output, re.MULTILINE)

@@ -20,9 +20,9 @@ ALL = AugmentConfig(contrast=0.2, occlusion=0.7)
 MOVES = AugmentConfig(**OFF | {"flip": 0.5, "rotation_deg": 20, "scale": 0.15, "shift": 0.08})
 
 
-def clip(length: int = 4, *, still: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def clip(length: int = 4, *, still: bool = False, side: int = 64) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(5)
-    frames = rng.integers(0, 256, (1 if still else length, 64, 64, 3), dtype=np.uint8)
+    frames = rng.integers(0, 256, (1 if still else length, side, side, 3), dtype=np.uint8)
     points = rng.uniform(5, 59, (length, 68, 2)).astype(np.float32)
     return np.repeat(frames, length, axis=0) if still else frames, points
 
@@ -32,7 +32,7 @@ def augmented(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Augment a clip by a config, or by these settings alone."""
     config = settings if isinstance(settings, AugmentConfig) else AugmentConfig(**OFF | settings)
-    return ClipAugmenter(config)(frames, points, seed=seed, epoch=epoch, clip_id="a")
+    return ClipAugmenter(config, frames.shape[1])(frames, points, seed=seed, epoch=epoch, clip_id="a")
 
 
 def test_the_draw_depends_on_seed_epoch_and_clip_only():
@@ -85,12 +85,13 @@ def test_landmarks_follow_the_pixels(epoch, index):
     assert landmarks.dtype == np.float32
 
 
-def test_a_flip_mirrors_pixels_and_names_and_undoes_itself():
-    frames, points = clip()
+@pytest.mark.parametrize("side", [48, 64])
+def test_a_flip_mirrors_pixels_and_names_and_undoes_itself(side):
+    frames, points = clip(side=side)
     once = augmented({"flip": 1}, frames, points)
     np.testing.assert_array_equal(once[0], frames[:, :, ::-1])
     for mirrored, index in ((45, 36), (8, 8)):
-        np.testing.assert_allclose(once[1][:, mirrored], [63, 0] + points[:, index] * [-1, 1], rtol=1e-6)
+        np.testing.assert_allclose(once[1][:, mirrored], [side - 1, 0] + points[:, index] * [-1, 1], rtol=1e-6)
     twice = augmented({"flip": 1}, *once, epoch=1)
     np.testing.assert_array_equal(twice[0], frames)
     np.testing.assert_allclose(twice[1], points, atol=1e-5)

@@ -23,7 +23,7 @@ from fer_id.errors import FerIdError, StoreError
 from fer_id.store import reader as store_module
 from fer_id.store import writer as store_writer
 from fer_id.store.card import StoreCard
-from fer_id.store.format import CLIP_COLUMNS, PARTS
+from fer_id.store.format import CLIP_COLUMNS, part_shapes
 from fer_id.store.reader import ClipStore
 from fer_id.store.writer import ClipStoreWriter
 
@@ -183,7 +183,7 @@ def test_opening_and_reading_one_clip_do_not_read_the_frames(tmp_path: Path) -> 
     """A shard of 2.4 GB (a sparse file) opens within an address space that could not hold it in memory."""
     path, count = tmp_path / "s", 200_000
     write(path, [(row(), PIXELS)])
-    for part, (dtype, shape) in PARTS.items():
+    for part, (dtype, shape) in part_shapes(StoreCard.read(path / "card.json")).items():
         file = path / part / "a.npy"
         with file.open("r+b") as out:
             out.write(store_writer._npy_header(np.dtype(dtype), (count, *shape)))
@@ -324,6 +324,15 @@ def test_eye_positions_that_are_not_two_points_are_refused(tiny_store: Factory, 
     path = tiny_store(subjects=1, clips=1)
     edit_card(path, geometry={"eyes": eyes})
     assert "card.json: 1 problem" in complaint(path) or "geometry.eyes" in complaint(path)
+
+
+def test_frames_have_the_side_that_the_card_names(tiny_store: Factory, tmp_path: Path) -> None:
+    pixels = np.zeros((1, 48, 48, 3), np.uint8)
+    assert write(tmp_path / "small", [(row(), pixels)], geometry={"size": 48}).read(0).frames.shape == pixels.shape
+    edit_card(path := tiny_store(subjects=1, clips=1), geometry={"size": 48})
+    assert "frames/s00.npy: uint8 (10, 64, 64, 3), expected uint8 (N, 48, 48, 3)" in complaint(path)
+    edit_card(path, geometry={"size": 480})
+    assert "geometry.size" in complaint(path)
 
 
 @pytest.mark.parametrize("part", ["clips.parquet", "card.json", "frames/s00.npy", "valid/s00.npy"])

@@ -47,8 +47,16 @@ def make_batch(labels: list[int], *, length: int = 2, seed: int = 0, **changes: 
 
 
 def make_task(
-    head: str = "mean", label_smoothing: float = 0.0, task: Any = None, *, affect: bool = False, **optim: Any
+    head: str = "mean",
+    label_smoothing: float = 0.0,
+    task: Any = None,
+    votes: float = 1.0,
+    votes_head: float = 0.0,
+    *,
+    affect: bool = False,
+    **optim: Any,
 ) -> ClipClassification:
-    """A task of a small model; ``task`` has keywords of ``ClipClassification``, the others are of ``OptimConfig``."""
-    loss = LossConfig(label_smoothing)
+    """A task of a small model; ``task`` has keywords of ``ClipClassification``, the others are of ``LossConfig`` and
+    ``OptimConfig``."""
+    loss = LossConfig(label_smoothing, votes, votes_head)
     return ClipClassification(small_model(head, affect=affect), TARGET, OptimConfig(**optim), loss, **(task or {}))

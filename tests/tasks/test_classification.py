@@ -173,6 +173,29 @@ def test_soft_labels_are_the_target_where_there_are_some() -> None:
     torch.testing.assert_close(loss_of(task, certain), loss_of(task, batch))
 
 
+def test_votes_are_mixed_into_the_targets_of_training_alone() -> None:
+    task, batch = make_task(votes=0.3).eval(), make_batch(LABELS)
+    soft, hard = torch.rand(8, 5).softmax(dim=1), F.one_hot(batch["label"], 5).float()
+    votes: ClipBatch = {**batch, "soft_label": soft}
+    expected = -((0.7 * hard + 0.3 * soft) * task(batch).log_softmax(dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(step(task, votes), expected)
+    torch.testing.assert_close(step(task, votes, "validation"), step(task, batch, "validation"))
+
+
+def test_a_second_classifier_learns_the_votes_alone() -> None:
+    task, batch = make_task(votes=0, votes_head=0.3).eval(), make_batch(LABELS)
+    votes: ClipBatch = {**batch, "soft_label": torch.rand(8, 5).softmax(dim=1)}
+    task.log = task.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    pooled = task.model.pool(task.model.encode(batch["frames"], batch["valid"]), batch["valid"])
+    of_votes = -(votes["soft_label"] * task.voter(pooled).log_softmax(dim=1)).sum(dim=1).mean()
+    task._trainer = pl.Trainer(max_epochs=1, logger=False, barebones=True)
+    loss = task.training_step(votes, 0)
+    torch.testing.assert_close(loss, step(task, batch) + 0.3 * of_votes)
+    learned = {id(p) for group in task.configure_optimizers().param_groups for p in group["params"]}
+    assert {id(p) for p in task.voter.parameters()} <= learned
+    assert not any("voter" in name for name, _ in task.model.named_parameters())
+
+
 def test_smoothing_is_of_training_only() -> None:
     task, plain, batch = make_task(label_smoothing=0.3).eval(), make_task().eval(), make_batch(LABELS)
     log_p = plain(batch).log_softmax(dim=1)
@@ -190,7 +213,10 @@ def test_a_loss_that_is_no_number_names_split_and_clips(value) -> None:
         watched_fit(make_task(), batch)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+@pytest.mark.parametrize(("name", "kind"), OPTIMISERS.items())
 def test_weight_decay_spares_norms_and_biases(name: str, kind: type) -> None:
     model = make_task(head="lstm").model
     optimiser = make_optimiser(OptimConfig(name, lr=0.1, weight_decay=0.05), [(model, 1.0)])
@@ -211,16 +237,32 @@ def test_frozen_weights_are_left_out() -> None:
     assert all(torch.equal(p, before[name]) for name, p in task.model.encoder.named_parameters())
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_sgd_takes_steps_of_nesterov_momentum() -> None:
+    """By hand, on the loss w^2 / 2: v <- m v + w, w <- w - lr (w + m v)."""
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(layer.weight)
+    optimiser = make_optimiser(OptimConfig("sgd", lr=0.1, momentum=0.8), [(layer, 1.0)])
+    weight, velocity = 1.0, 0.0
+    for _ in range(3):
+        optimiser.zero_grad()
+        (layer.weight.square().sum() / 2).backward()
+        optimiser.step()
+        velocity = 0.8 * velocity + weight
+        weight -= 0.1 * (weight + 0.8 * velocity)
+        assert float(layer.weight) == pytest.approx(weight)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
 def test_a_schedule_rises_to_its_peak_and_ends_low(name: str) -> None:
     task = make_task(name=name, lr=0.01, schedule="one_cycle", warmup=0.3)
-    _, watch = watched_fit(task, *[make_batch([0, 1], seed=i) for i in range(4)], epochs=5)
+    trainer, watch = watched_fit(task, *[make_batch([0, 1], seed=i) for i in range(4)], epochs=5)
     assert len(watch.lr) == 20
     assert watch.lr[0] == pytest.approx(0.01 / 25)
     assert max(watch.lr) == pytest.approx(0.01, rel=0.05)
     assert watch.lr.index(max(watch.lr)) in (5, 6)
     assert watch.lr[-1] < 0.01 / 1000
     assert watch.lr[6:] == sorted(watch.lr[6:], reverse=True)
+    assert name != "sgd" or trainer.optimizers[0].param_groups[0]["momentum"] == 0.9  # not cycled
 
 
 @pytest.mark.parametrize(("warmup", "epochs"), [(0.2, 5), (0.5, 2), (0.0, 4), (0.2, 1), (0.99, 3)])

@@ -157,7 +157,16 @@ def _paired(subjects: str) -> list[Column]:
         Column("Share better, %", effect(_superiority), f"of the {subjects}; those served alike counted half"),
         Column("Hedges' g", effect(hedges), f"mean difference in accuracy by how far {subjects} lie apart"),
         Column("Macro-F1, points", _difference("macro_f1"), "clips without a prediction are left out"),
+        Column("Validation NLL", _choice, "on inner validation, clip by clip; marked: better or worse by 2 SE"),
     ]
+
+
+def _choice(run: Compared) -> Cell:
+    """Return the difference in NLL on inner validation, which reads no test clip; a lower one is better."""
+    if (choice := run.choice) is None:
+        return Cell()
+    text, css = with_sign(choice.value, 4), "" if choice.verdict == "not shown" else "sure"
+    return Cell(text, f"SE {choice.error:.4f}", choice.value, tooltip=choice.verdict, css=css)
 
 
 def _difference(name: str) -> Callable[[Compared], Cell]:

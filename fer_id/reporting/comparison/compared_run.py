@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fer_id.errors import FerIdError, Problems, RunError
+from fer_id.evaluation.choice import LossDifference, loss_difference, validation_losses
 from fer_id.evaluation.evaluate import subjects_are_people
 from fer_id.evaluation.paired import Comparison, compare_runs, holm, why_not_paired
 from fer_id.evaluation.predictions import Judged, judge
@@ -37,8 +38,8 @@ _SMALL: Mapping[str, object] = {
 
 @dataclass
 class Entry:
-    """A finished run among several: its configuration by dotted keys, ``metrics.jsonl`` of each fold, and its labelled
-    test clips; ``name`` is that of its row."""
+    """A finished run among several: its configuration by dotted keys, ``metrics.jsonl`` of each fold, its labelled test
+    clips, and the losses of its inner-validation clips; ``name`` is that of its row."""
 
     name: str
     run: RunDir
@@ -47,6 +48,7 @@ class Entry:
     config: dict[str, object]
     records: list[pd.DataFrame]
     judged: Judged
+    losses: pd.DataFrame
 
 
 def read_entries(
@@ -91,7 +93,8 @@ def read_entry(run: RunDir, name: str) -> Entry:
     RunError where a file is missing or damaged, or the metrics do not match the predictions (an incomplete copy), and
     DataError where its predictions contradict their contract."""
     metrics, job = read_metrics(run), run.job()
-    judged = judge(run.predictions(), LabelSpace("run", tuple(metrics.labels)), where=run.path / "predictions.parquet")
+    predictions, labels = run.predictions(), LabelSpace("run", tuple(metrics.labels))
+    judged = judge(predictions, labels, where=run.path / "predictions.parquet")
     clips, right = len(judged.truth), int((judged.truth == judged.predicted).sum())
     accuracy = metrics.accuracy_with_missing or 0.0
     if metrics.n_clips != clips or (clips and abs(accuracy - right / clips) > _SAME):
@@ -102,7 +105,8 @@ def read_entry(run: RunDir, name: str) -> Entry:
     if job.mode in words.MODE_CAVEATS:
         name = f"{name} ({job.mode})"  # everywhere, so that it cannot pass for a result on new children
     records = [part.learning_curve() for part in run.folds or [run]]
-    return Entry(name, run, metrics, job, dict(leaves(run.config())), records, judged)
+    losses = validation_losses(predictions, labels)
+    return Entry(name, run, metrics, job, dict(leaves(run.config())), records, judged, losses)
 
 
 def short_names(paths: Sequence[Path]) -> dict[Path, str]:
@@ -138,6 +142,8 @@ class Compared:
         paired: comparison with the reference; None for the reference, and where the two cannot be paired.
         unpaired: reason why they cannot be paired.
         p_holm: ``paired.p`` corrected for the number of runs tested.
+        loss: mean NLL of its inner-validation clips; None without any.
+        choice: difference of that NLL from the reference's; None for the reference, and on other clips.
         elsewhere: results of its model on other stores.
     """
 
@@ -153,6 +159,8 @@ class Compared:
     paired: Comparison | None = None
     unpaired: str | None = None
     p_holm: float | None = None
+    loss: float | None = None
+    choice: LossDifference | None = None
     elsewhere: list[Result] = field(default_factory=list)
 
     @property
@@ -165,20 +173,22 @@ def compare_with_first(
     runs: Sequence[RunDir], names: Mapping[Path, str] | None = None, problems: Problems | None = None
 ) -> list[Compared]:
     """Return every run compared with the first, which is the reference; arguments and errors of `read_entries`."""
-    reference: list[tuple[Compared, Judged]] = []
+    reference: list[tuple[Compared, Entry]] = []
 
     def take(entry: Entry) -> Compared:
         run = _compared(entry)
         if not reference:
-            reference.append((run, entry.judged))
+            reference.append((run, entry))
             return run
-        first, judged = reference[0]
+        first, other = reference[0]
         if run.provenance != first.provenance:  # although their clips may have equal names
             run.unpaired = f"{run.provenance} clips, the reference's are {first.provenance}"
         else:
-            run.unpaired = why_not_paired(entry.judged, judged)
+            run.unpaired = why_not_paired(entry.judged, other.judged)
         if run.unpaired is None:
-            run.paired = compare_runs(entry.judged, judged, len(run.metrics.labels))
+            run.paired = compare_runs(entry.judged, other.judged, len(run.metrics.labels))
+        if run.provenance == first.provenance:
+            run.choice = loss_difference(entry.losses, other.losses)
         return run
 
     compared = read_entries(runs, take, names, problems)
@@ -226,6 +236,7 @@ def _compared(entry: Entry) -> Compared:
         curves={column: pd.concat(curves, axis=1).mean(axis=1) for column, curves in folds.items()},
         reached={column: _reached(curves, column) for column, curves in folds.items()},
         folds=len(entry.records),
+        loss=float(entry.losses["nll"].mean()) if len(entry.losses) else None,
         elsewhere=_elsewhere(entry.run),
     )
 

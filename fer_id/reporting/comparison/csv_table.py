@@ -28,6 +28,8 @@ COLUMNS = {
     "reference": "whether it is the run that the others are paired with",
     "validation_macro_f1, validation_accuracy, validation_loss": "best epoch on inner validation, the mean over folds; "
     "empty where a fold has not logged it",
+    "validation_nll, validation_nll_*": "negative log-likelihood of the inner-validation clips; its difference from "
+    "the reference's, clip by clip, the standard error of that, and whether it is better or worse by 2 of these",
     "n_clips, n_missing, n_subjects, coverage": "labelled test clips, those without a prediction, subjects, and the "
     "share of clips that have a prediction",
     ", ".join(_INTERVALS): "on the test clips, in [0, 1]; accuracy_with_missing counts clips without a prediction as "
@@ -63,6 +65,10 @@ def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Seq
     row: Row = {"run": run.name, "folder": str(run.path), "provenance": run.provenance}
     row |= {"mode": run.job.mode, "store": run.job.store.name, "reference": reference}
     row |= {f"validation_{column.removeprefix('val/')}": run.reached.get(column) for column in OBJECTIVES}
+    row["validation_nll"] = run.loss
+    if choice := run.choice:
+        row |= {"validation_nll_difference": choice.value, "validation_nll_se": choice.error}
+        row["validation_nll_verdict"] = choice.verdict
     row |= {name: metrics[name] for name in ("n_clips", "n_missing", "n_subjects", "coverage")}
     for name in _INTERVALS:
         row |= extent(name, metrics[name], metrics.interval(name))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fer_id.csv_text import table_csv
 from fer_id.errors import Problems
+from fer_id.evaluation.choice import BETTER_SE
 from fer_id.evaluation.groups.gaps import ALPHA
 from fer_id.files import atomic_write_text
 from fer_id.objectives import OBJECTIVES, lower_is_better
@@ -131,11 +132,13 @@ def _report_link(run: Compared, out: Path) -> str | None:
 
 
 def _candidates(compared: Sequence[Compared], reference: Compared) -> list[Compared]:
-    """Return the runs that one may choose between, in their order: those tested on the clips of the reference.
+    """Return the runs that one may choose between, in their order: those tested on the clips of the reference, or, of
+    one that is not tested, those validated on its clips.
 
-    The others are tested on other children, as the trials of two folds are: their scores are not comparable.
+    The others are judged on other children, as the trials of two folds are: their scores are not comparable.
     """
-    return [run for run in compared if run is reference or run.unpaired is None]
+    tested = reference.metrics.n_clips > 0
+    return [run for run in compared if run is reference or (run.unpaired is None if tested else run.choice is not None)]
 
 
 def _choice(compared: Sequence[Compared], reference: Compared, monitor: str) -> Compared | None:
@@ -159,11 +162,13 @@ def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> 
     if best is None:
         sentences = ["No run has a record of its inner validation, so none can be chosen here."]
     else:
-        of = "" if len(among) == len(compared) else f", of {len(among)} on the same test clips,"
+        clips = "test" if reference.metrics.n_clips else "inner-validation"
+        of = "" if len(among) == len(compared) else f", of {len(among)} on the same {clips} clips,"
         sentences = _chosen(best, reference, monitor, of)
     leak = [ACROSS_FOLDS] if any(run.folds > 1 for run in among) else []
     return [
         *sentences,
+        *_by_loss(compared, reference),
         *leak,
         *_flattering(among, best),
         *_differences(compared, reference),
@@ -173,15 +178,31 @@ def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> 
 
 def _chosen(best: Compared, reference: Compared, monitor: str, of: str) -> list[str]:
     value = f"{best.reached[monitor]:.3f}" if lower_is_better(monitor) else percent(best.reached[monitor])
-    sentences = [
-        f"Inner validation chooses{of} {best.name} ({OBJECTIVES[monitor]} {value}); on the test clips it is right "
-        f"on {percent(best.metrics.accuracy)} ({within(best.metrics.interval('accuracy'))})."
-    ]
+    judged, accuracy = "it is not judged on test clips", best.metrics.accuracy
+    if best.metrics.n_clips:
+        judged = f"on the test clips it is right on {percent(accuracy)} ({within(best.metrics.interval('accuracy'))})"
+    sentences = [f"Inner validation chooses{of} {best.name} ({OBJECTIVES[monitor]} {value}); {judged}."]
     if best is not reference and best.paired:
         difference = best.paired.differences["accuracy_with_missing"]
         gained = words.difference_words(difference.value, difference.interval.low, difference.interval.high)
         sentences.append(f"Beside {reference.name}, the reference, that is {gained}, {p_words(best.p_holm)}.")
     return sentences
+
+
+def _by_loss(compared: Sequence[Compared], reference: Compared) -> list[str]:
+    """Return a sentence on the runs that are better or worse than the reference by their paired NLL on inner
+    validation, where any is."""
+    parts = [
+        f"{run.name} is {run.choice.verdict} ({run.choice.value:+.4f}, SE {run.choice.error:.4f})"
+        for run in compared
+        if run.choice and run.choice.verdict != "not shown"
+    ]
+    number = max((run.choice.clips for run in compared if run.choice), default=0)
+    if not number:
+        return []
+    shown = ", ".join(parts) or f"no run differs by {BETTER_SE:.0f} standard errors"
+    of = counted(number, "inner-validation clip")
+    return [f"Beside {reference.name}, by the negative log-likelihood of {of}, pair by pair: {shown}."]
 
 
 def _flattering(among: Sequence[Compared], best: Compared | None) -> list[str]:

@@ -72,7 +72,7 @@ def config(root: Path, *more: str) -> TrainConfig:
 
 def decide(root: Path, *more: str, frames: int = 3) -> tuple[str, str]:
     """The numerics of a new training on clips of so many frames."""
-    data: Any = SimpleNamespace(labels=TARGET, clips=pd.DataFrame({"length": [2, frames]}))
+    data: Any = SimpleNamespace(labels=TARGET, crop=64, clips=pd.DataFrame({"length": [2, frames]}))
     trainer = settled(config(root, *more), root / "new", data).trainer
     return trainer.precision, trainer.memory_format
 
