@@ -125,9 +125,8 @@ class WritePredictions(pl.Callback):
     Test clips are predicted by the test itself; inner-validation clips, which calibrate a run, are predicted after them
     by ``predict_step``. Logged are ``test/accuracy``, ``test/accuracy_with_missing``, ``test/macro_precision``,
     ``test/macro_recall``, ``test/macro_f1``, ``test/auc`` and ``test/specificity``, and of a model of valence and
-    arousal ``test/valence_ccc``, ``test/arousal_ccc`` and ``test/ccc``, as far as they are defined.
-    A run
-    without test clips is written after ``trainer.predict`` on the inner-validation clips.
+    arousal ``test/valence_ccc``, ``test/arousal_ccc`` and ``test/ccc``, as far as they are defined. A
+    run without test clips is written after ``trainer.predict`` on the inner-validation clips.
     """
 
     def __init__(self, run: RunDir) -> None:
