@@ -70,7 +70,8 @@ def pack_run(run: RunDir, record: Record, policy: Policy, out: Path) -> str:
 def travelling_config(config: Config, name: str) -> Config:
     """Return a run's configuration without places of a machine: store, folder of runs, and W&B names."""
     own: Any = {key: section for key, section in config.items() if key not in ("runs", "logging")}
-    return Config(**{**own, "name": name, "data": {**own["data"], "store": [f"{name}/store"]}})
+    data = {**own["data"], "store": [f"{name}/store"]}
+    return Config(**{**own, "name": name.replace(":", "/"), "data": data})
 
 
 def travelling_job(job: Job) -> Job:

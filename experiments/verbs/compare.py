@@ -81,9 +81,9 @@ def find_runs(
     others or not. Unfinished and quarantined runs are problems (``refuse``) or listed in ``left_out`` (``skip``), where
     stopped and failed trials of a study always are."""
     selection = Selection()
-    for path in filter(is_shipped, [*([reference] if reference else []), *paths]):
+    for name in filter(is_shipped, [*([reference] if reference else []), *paths]):
         try:
-            located(path, changing=True)  # it has no predictions to be paired
+            located(name, changing=True)  # it has no predictions to be paired
         except RunError as problem:
             problems.add(str(problem))
     if reference is not None and not is_shipped(reference):  # a single run, which is never left out
