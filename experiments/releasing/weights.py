@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from experiments.verbs.card import sources_of
 from fer_id.errors import Problems, RunError
@@ -69,9 +69,9 @@ def pack_run(run: RunDir, record: Record, policy: Policy, out: Path) -> str:
 
 def travelling_config(config: Config, name: str) -> Config:
     """Return a run's configuration without places of a machine: store, folder of runs, and W&B names."""
-    own: Any = {key: section for key, section in config.items() if key not in ("runs", "logging")}
-    data = {**own["data"], "store": [f"{name}/store"]}
-    return Config(**{**own, "name": name.replace(":", "/"), "data": data})
+    own = {key: section for key, section in config.items() if key not in ("runs", "logging")}
+    data = {**config["data"], "store": [f"{name}/store"]}
+    return cast("Config", own | {"name": name.replace(":", "/"), "data": data})
 
 
 def travelling_job(job: Job) -> Job:
