@@ -25,7 +25,7 @@ ID ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso adapt strategies simulate benchmark surface sweep shortcut train fer2013 fer2013-step explain compare test test-slow test-all test-lowest lint format type docs bench dashboard wandb-sweep audit clean distclean
+.PHONY: help setup hooks demo loso adapt strategies shipped simulate benchmark surface sweep shortcut train fer2013 fer2013-step explain compare test test-slow test-all test-lowest lint format type docs bench dashboard wandb-sweep audit clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -112,9 +112,16 @@ data/drawn/card.json: | $(STAMP)
 ADAPT = $(FER) adapt data=cohort data.store=data/site_a_store model=cnn_lstm $(SMALL) init.run=runs/source/cnn_lstm
 STRATEGIES := source_only adabn linear_probe gradual full l2sp coral dann
 
+# What the weights that travel with fer_id buy: the same model of stills, in four folds of children, from them and from nothing.
+# Its faces are gray, as FER2013's.
+STILLS := data=cohort data.store=data/site_a_gray model=conv4 data.frames=frame recipe=adapt protocol=kfold protocol.folds=4
+
 # The site is drawn too, as a folder with tables and videos of children; the source model learned from drawn adults.
-adapt: data/site_a_store/card.json runs/source/cnn_lstm/DONE  ## a drawn site's videos -> store -> adapted model, judged child by child
+adapt: data/site_a_store/card.json data/site_a_gray/card.json runs/source/cnn_lstm/DONE  ## a drawn site's videos -> store -> adapted model, judged child by child; and what shipped:fer2013 buys
 	$(ADAPT) adapt.strategy=gradual name=site_a/gradual $(ARGS)
+	$(FER) train $(STILLS) name=site_a/from_nothing $(ARGS)
+	$(FER) adapt $(STILLS) init.run=shipped:fer2013 adapt.strategy=full name=site_a/from_fer2013 $(ARGS)
+	$(FER) compare runs/site_a/from_nothing runs/site_a/from_fer2013 out=$(OUT)/adapt
 
 strategies: data/site_a_store/card.json runs/source/cnn_lstm/DONE  ## every strategy on that site, side by side: about eight times as long
 	set -e; for strategy in $(STRATEGIES); do $(ADAPT) adapt.strategy=$$strategy name=site_a/$$strategy $(ARGS); done
@@ -125,6 +132,9 @@ data/site_a/cohort.json: | $(STAMP)
 
 data/site_a_store/card.json: data/site_a/cohort.json
 	$(FER) prepare data=cohort data.source=data/site_a out=$(@D)
+
+data/site_a_gray/card.json: data/site_a/cohort.json
+	$(FER) prepare data=cohort data.source=data/site_a data.colour=gray out=$(@D)
 
 runs/source/cnn_lstm/DONE: | $(STAMP)
 	test -e data/source/card.json || $(FER) synth out=data/source population=adults subjects=24 clips_per_emotion=4 seed=22
@@ -141,6 +151,17 @@ data/simulated/card.json: data/ferplus/card.json $(if $(shell grep -s '"simulati
 
 data/ferplus/card.json: | $(STAMP)
 	$(FER) prepare data=ferplus data.labels=ferplus_soft data.source=$(SOURCE) data.votes=$(VOTES) data.landmarks=mediapipe data.workers=2 out=$(@D)
+
+# conv4 on FER2013, aligned by MediaPipe's landmarks as the faces of a video are; cast, judged, explained, gate, pack.
+SHIPPED := model=conv4 recipe=tuned optim.ema=0.998 trainer.max_epochs=30 "trainer.resolution=[[0,48],[0.7,64]]" trainer.validate_every=3
+
+shipped: data/fer2013_aligned/card.json  ## the weights that travel with fer_id, made again (SOURCE=fer2013.csv): hours on two cores
+	$(FER) train data=fer2013 data.store=data/fer2013_aligned $(SHIPPED) name=fer2013/aligned $(ARGS)
+	rm -rf fer_id/shipped/fer2013
+	$(FER) release runs/fer2013/aligned policy=fer2013 out=fer_id/shipped/fer2013
+
+data/fer2013_aligned/card.json: | $(STAMP)
+	$(FER) prepare data=fer2013 data.source=$(SOURCE) data.landmarks=mediapipe data.workers=2 out=$(@D)
 
 train: $(STORE)/card.json  ## prepare FER2013 once (SOURCE=...), then train MODEL on it
 	$(FER) train data=fer2013 data.store=$(STORE) model=$(MODEL) recipe=tuned name=$(NAME) $(ARGS)

@@ -133,8 +133,10 @@ class LoggingConfig:
 class InitConfig:
     """Weights to start from; null: drawn anew from the seed."""
 
-    run: str | None = setting(None, help="a run of the same model: all weights")
-    encoder_from: str | None = setting(None, help="a run whose frame encoder is the same: its encoder alone")
+    run: str | None = setting(None, help="a run of the same model, or shipped:fer2013: all weights")
+    encoder_from: str | None = setting(
+        None, help="a run whose frame encoder is the same, or shipped:fer2013: its encoder alone"
+    )
     transfer: bool = setting(False, help="of `run` what fits: the encoder, the same head, the classes both name")
 
     def clashes(self) -> Iterator[Clash]:

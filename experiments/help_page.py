@@ -36,6 +36,10 @@ From a site's folder (fer-id synth as=videos out=data/site_a draws one) to a mod
     protocol.test_fraction=0.05 name=site_a/final
 The first adapt judges child by child and leaves a model for each child; the second trains the one to release or use.
 
+From weights that travel with fer_id (for research; fer-id card shipped:fer2013 says what they are):
+  fer-id predict video.mp4 run=shipped:fer2013
+  fer-id adapt data=cohort data.store=data/site_a_gray model=conv4 init.run=shipped:fer2013 name=site_a/from_fer2013
+
 Settings are key=value, in any order. data=, model=, recipe= and protocol= choose a group of settings: a shipped one by
 name, your own by the path of its .yaml file; model=timm:NAME takes any backbone of timm. Dotted keys such as
 trainer.max_epochs=20 then override single settings. Brackets need quotes: "model.widths=[16,32,64,128]".

@@ -16,6 +16,7 @@ from fer_id.models.build import model_cost
 from fer_id.runs.description import environment, machine
 from fer_id.runs.job import Cost, Job
 from fer_id.runs.run_dir import RunDir
+from fer_id.runs.shipped import recorded_name
 
 _PROC = Path("/proc/self")
 
@@ -41,7 +42,7 @@ def describe_job(
         **facts,
         seed=config.seed,
         model=config.model.name,
-        parents=list(dict.fromkeys(str(run.path) for run in parents if run)),
+        parents=list(dict.fromkeys(recorded_name(run.path) for run in parents if run)),
         cost=Cost(parameters=cost.parameters, multiply_adds_per_clip=cost.clip, frames=frames),
         precision=config.trainer.precision,
         memory_format=config.trainer.memory_format,

@@ -19,7 +19,7 @@ from fer_id.evaluation.protocol import NOT_JUDGED, without_truth
 from fer_id.evaluation.scores import Bools
 from fer_id.labels import map_labels
 from fer_id.reporting.audit import reasons_words
-from fer_id.runs.ancestry import recorded_ancestry
+from fer_id.runs.ancestry import recorded_ancestry, recorded_folder
 from fer_id.runs.run_dir import RunDir
 
 OTHER_PART = "not in the published test split"
@@ -49,7 +49,7 @@ def learned_data(run: RunDir) -> Learned:
             opened.append(open_run_data(ancestor)[1])
         except FerIdError as problem:
             notes.append(f"pictures that {ancestor.path} learned from are not compared: {cut(problem, 200)}")
-        missing = [parent for parent in ancestor.job().parents if not (RunDir(parent).path / "job.json").is_file()]
+        missing = [parent for parent in ancestor.job().parents if recorded_folder(parent) is None]
         notes += [f"{parent}, which {ancestor.path} started from, is missing: not compared" for parent in missing]
     return Learned(opened, notes)
 

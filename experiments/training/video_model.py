@@ -10,6 +10,7 @@ from experiments.training.parents import mappings_of, require_one_mapping
 from fer_id.errors import ConfigError, RunError
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.landmarks import MESH_MAPPING
+from fer_id.release.bundle import POLICY
 from fer_id.runs.job import Geometry
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
@@ -68,7 +69,9 @@ def open_run(path: str, fps: float | None) -> Opened:
     settings = [card.settings for card in readable_cards(trained.config.data.store)]
     rates, distances = {each.fps for each in settings}, (each.min_eye_distance for each in settings)
     known_fps = store.fps or (STILLS_FPS if frames == 1 else rates.pop() if len(rates) == 1 else None)
-    temperature, threshold, notes = _judged(review, str(run.predictions()["fold"].iloc[0]), path)
+    fold = job.fold if (run.path / POLICY).is_file() else None  # released without predictions
+    temperature, threshold, notes = _judged(review, fold or str(run.predictions()["fold"].iloc[0]), path)
+    notes = (*_released_words(run, review), *notes)
     return Opened(
         VideoModel(
             model=trained.model,
@@ -120,6 +123,15 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
         unfit=released.not_for_use_with,
         demonstration=released.demonstration,
     )
+
+
+def _released_words(run: RunDir, metrics: Metrics) -> list[str]:
+    """Return what its policy and its card say of weights to start from; nothing for a run that was not released."""
+    from fer_id.release.model_card import weights_sentences
+    from fer_id.release.policy import read_policy
+
+    path = run.path / POLICY
+    return weights_sentences(read_policy(path), metrics) if path.is_file() else []
 
 
 def _judged(metrics: Metrics, fold: str, path: str) -> tuple[float | None, float | None, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from fer_id.files import atomic_write_text
 from fer_id.runs.ancestry import recorded_ancestry
 from fer_id.runs.configs import ModelSection
 from fer_id.runs.run_dir import RunDir
+from fer_id.runs.shipped import is_shipped
 from fer_id.settings import setting
 from fer_id.store.card import StoreCard, readable_cards
 
@@ -26,13 +27,15 @@ class CardConfig(RunConfig):
 
 
 def card(config: CardConfig) -> Path:
-    """Write ``card.md`` into a run; return its path."""
+    """Write ``card.md`` into a run; return its path. A shipped run has its card already."""
     from fer_id.release.evidence import read_record
     from fer_id.release.model_card import model_card
     from fer_id.reporting.jobs import read_metrics
 
     run = RunDir.open(config.run)
-    evidence = RunDir.open(config.evidence) if config.evidence else None
+    if is_shipped(config.run):  # written when it left through the gate
+        return run.path / "card.md"
+    evidence = RunDir.open(config.evidence, changing=True) if config.evidence else None
     for judged in filter(None, (run, evidence)):
         if (judged.path / "metrics.json").is_file():
             read_metrics(judged)  # raises RunError for damaged metrics

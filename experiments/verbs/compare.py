@@ -14,6 +14,7 @@ from experiments.sweeping.ledger import FAILED, FINISHED, SELECTED, SETTINGS, ST
 from experiments.sweeping.parameters import recorded_key
 from fer_id.errors import Problems, RunError
 from fer_id.runs.run_dir import RunDir
+from fer_id.runs.shipped import is_shipped, located
 from fer_id.settings import setting
 
 if TYPE_CHECKING:
@@ -80,9 +81,14 @@ def find_runs(
     others or not. Unfinished and quarantined runs are problems (``refuse``) or listed in ``left_out`` (``skip``), where
     stopped and failed trials of a study always are."""
     selection = Selection()
-    if reference is not None:  # a single run, which is never left out
+    for name in filter(is_shipped, [*([reference] if reference else []), *paths]):
+        try:
+            located(name, changing=True)  # it has no predictions to be paired
+        except RunError as problem:
+            problems.add(str(problem))
+    if reference is not None and not is_shipped(reference):  # a single run, which is never left out
         _add_run(RunDir(reference), selection, problems, REFUSE)
-    places = {path: list(_below(path, _DEPTH)) for path in dict.fromkeys(map(Path, paths))}
+    places = {path: list(_below(path, _DEPTH)) for path in dict.fromkeys(map(Path, paths)) if not is_shipped(path)}
     several = sum(map(len, places.values())) > 1
     for path, below in places.items():
         if not below:

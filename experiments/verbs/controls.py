@@ -47,7 +47,7 @@ class FoldControls(NamedTuple):
 
 def controls(config: RunConfig) -> str:
     """Write ``controls.json`` and its figures into the run; return the accuracies as text."""
-    run = RunDir.open(config.run)
+    run = RunDir.open(config.run, changing=True)
     return f"{accuracies(judge_controls(run))}\n{run.path / 'controls.json'}"
 
 

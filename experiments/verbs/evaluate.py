@@ -67,7 +67,7 @@ def evaluate(config: EvaluateConfig) -> str:
     from fer_id.reporting.report import evaluate_run
     from fer_id.reporting.words import counted, gap_sentences
 
-    run = RunDir.open(config.run)
+    run = RunDir.open(config.run, changing=True)
     if config.public is not None:
         _require_outside(Path(config.public), run)
     groups = Breakdown(config.groups, config.pairs, config.min_subjects)
@@ -126,4 +126,4 @@ def report(config: RunConfig) -> Path:
     """Write the page ``report.html`` from the run's files; return its path."""
     from fer_id.reporting.report import write_report
 
-    return write_report(RunDir.open(config.run))
+    return write_report(RunDir.open(config.run, changing=True))

@@ -58,7 +58,7 @@ def explain(config: ExplainRunConfig) -> str:
     from fer_id.reporting.explanation import read_sentences
     from fer_id.reporting.report import write_report
 
-    run = RunDir.open(config.run)
+    run = RunDir.open(config.run, changing=True)
     explain_run(run, config)
     write_report(run)  # the report has a section on the explanation
     return "\n".join([*read_sentences(run), str(run.path / "explain" / "index.html")])

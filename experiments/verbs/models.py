@@ -11,6 +11,7 @@ from experiments.config import timm_model
 from experiments.settings.loading import GROUPS, chosen_by_name, group_names, load, read
 from fer_id.errors import ConfigError, cut
 from fer_id.models.config import TIMM, ModelConfig
+from fer_id.runs.shipped import shipped_names
 from fer_id.settings import REST, Clash, setting
 
 SECTION = "model."
@@ -62,7 +63,7 @@ def model_file(choice: str) -> ModelFile:
 
 
 def models(config: ModelsConfig) -> str:
-    """Return the table in Markdown."""
+    """Return the table in Markdown, and the names of the shipped weights."""
     if any("*" in name for name in config.model):
         return _timm_table(config.model[0].removeprefix(TIMM))
     from fer_id.models.build import model_cost
@@ -76,7 +77,9 @@ def models(config: ModelsConfig) -> str:
         [row.name, row.encoder, row.head, *(f"{number / 1e6:,.2f}" for number in three)]
         for row, three in zip(rows, numbers, strict=True)
     ]
-    return _markdown([header, ["---", "---", "---", "---:", "---:", "---:"], *cells])
+    table = _markdown([header, ["---", "---", "---", "---:", "---:", "---:"], *cells])
+    shipped = ", ".join(shipped_names()) or "none, in this installation"
+    return f"{table}\n\nWeights to start from (init.run=, init.encoder_from=; fer-id predict VIDEO run=): {shipped}"
 
 
 def _timm_table(pattern: str) -> str:

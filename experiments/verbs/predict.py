@@ -37,7 +37,9 @@ class PredictConfig:
     """Configuration of a prediction: video, model, consent and output."""
 
     video: str = setting("", required=True, help="the video file")
-    run: str | None = setting(None, help="folder of a finished run; of a cross-validation, one of its folds")
+    run: str | None = setting(
+        None, help="folder of a finished run, of a cross-validation one of its folds; or shipped:fer2013"
+    )
     bundle: str | None = setting(None, help="folder of a released bundle, in place of a run")
     out: str = setting("prediction", help="folder to make; it speaks of a person: for its owner only")
     overwrite: bool = setting(False, help="replace an older prediction there")

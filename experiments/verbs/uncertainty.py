@@ -52,7 +52,7 @@ def uncertainty(config: UncertaintyConfig) -> str:
     from fer_id.reporting.doubt import uncertainty_sentences, write_uncertainty
     from fer_id.reporting.report import write_report
 
-    runs = [RunDir.open(path) for path in config.runs]
+    runs = [RunDir.open(path, changing=True) for path in config.runs]
     first = runs[0]
     several = len(runs) > 1
     averaged = [_averaged(runs, config.average)] if config.average else []

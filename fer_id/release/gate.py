@@ -14,7 +14,7 @@ from fer_id.evaluation.groups.gaps import TOO_LITTLE
 from fer_id.evaluation.groups.grouping import NOT_ASKED
 from fer_id.release.bundle import DEMONSTRATION, Unfit
 from fer_id.release.evidence import Record, disclosed_subgroups
-from fer_id.release.policy import CHECKS, RESTRICTED, Policy
+from fer_id.release.policy import CHECKS, PRETRAINED, RESTRICTED, Policy
 from fer_id.runs.configs import FREE_KEYS, differences
 from fer_id.runs.metrics import Gap, GroupScores, Metrics
 
@@ -51,7 +51,7 @@ def judge_release(run: Record, policy: Policy, evidence: Record | None = None, r
     judged = evidence or run
     reasons = [
         *refusals,
-        *_of_the_run(run, evidence),
+        *_of_the_run(run, evidence, policy),
         *(_of_the_evidence(run, evidence) if evidence else ()),
         *_of_its_answers(run, policy),
         *_of_the_setting(policy, judged.metrics.provenance),
@@ -63,7 +63,7 @@ def judge_release(run: Record, policy: Policy, evidence: Record | None = None, r
     return Verdict(list(dict.fromkeys(reasons)), unfit_groups(judged.metrics, policy))
 
 
-def _of_the_run(run: Record, evidence: Record | None) -> Iterator[str]:
+def _of_the_run(run: Record, evidence: Record | None, policy: Policy) -> Iterator[str]:
     """Yield reasons to refuse a run that is not one finished model, tested the way it will be used."""
     for record in filter(None, (run, evidence)):
         if (mode := record.job.mode) != "inductive":
@@ -82,10 +82,24 @@ def _of_the_run(run: Record, evidence: Record | None) -> Iterator[str]:
         )
     if not run.job.clips.get("validation"):
         yield f"{run.path} has no inner validation: nothing chose its epoch, temperature and threshold of review"
-    if (views := (run.config.get("trainer") or {}).get("test_views", "one")) != "one":
+    views = (run.config.get("trainer") or {}).get("test_views", "one")
+    if policy.kind == PRETRAINED:  # leaves as a run, which computes its views itself
+        yield from _of_the_weights(run, evidence)
+    elif views != "one":
         yield (
             f"{run.path} was judged by the mean of several views of each clip (trainer.test_views={views}), which a "
             "bundle does not compute; train it with trainer.test_views=one"
+        )
+
+
+def _of_the_weights(run: Record, evidence: Record | None) -> Iterator[str]:
+    """Yield reasons why a run cannot leave as weights to start from."""
+    if evidence is not None:
+        yield f"weights to start from (kind: {PRETRAINED}) are judged by their own test pictures; leave evidence= out"
+    if run.job.parents:
+        yield (
+            f"{run.path} started from another run ({', '.join(run.job.parents)}), which does not travel along, so that "
+            "nobody could check what it learned from: train it from new weights"
         )
 
 
@@ -150,10 +164,17 @@ def _of_the_setting(policy: Policy, provenance: object) -> Iterator[str]:
 def _of_the_numbers(judged: Record, policy: Policy) -> Iterator[str]:
     """Yield reasons where subjects, accuracy or calibration miss their bounds."""
     metrics = judged.metrics
-    if judged.job.store.of_images:
-        yield "it was judged on images of a benchmark, not on children; judge it on a cohort, child by child"
+    of_images, pretrained = judged.job.store.of_images, policy.kind == PRETRAINED
+    if of_images and not pretrained:
+        yield (
+            "it was judged on images of a benchmark, not on children; judge it on a cohort, child by child, or let it "
+            f"leave as weights to start from (kind: {PRETRAINED}, as in policy=fer2013)"
+        )
+    elif pretrained and not of_images:
+        yield f"it was judged on clips of people, and kind: {PRETRAINED} is for pictures of a benchmark; choose another"
     elif metrics.n_subjects < policy.min_subjects:
-        yield f"judged on {metrics.n_subjects} subjects, expected {policy.min_subjects} at least"
+        who = "groups of pictures" if of_images else "subjects"
+        yield f"judged on {metrics.n_subjects} {who}, expected {policy.min_subjects} at least"
     interval = metrics.interval("accuracy")
     if interval is None:
         yield _not_measured("the interval of its accuracy", judged, metrics.reason("intervals.accuracy"))
@@ -211,6 +232,8 @@ def unfit_groups(metrics: Metrics, policy: Policy) -> tuple[Unfit, ...]:
 
 def group_reasons(metrics: Metrics, policy: Policy) -> Iterator[str]:
     """Yield reasons to refuse: groups not measured, no fit group, or a group below ``min_worst_group_accuracy``."""
+    if metrics.subgroups is None and policy.kind == PRETRAINED and not policy.groups:
+        return  # most benchmarks name no groups
     if metrics.subgroups is None:
         yield f"subgroups: {metrics.reason('subgroups') or 'not measured; run fer-id evaluate'}"
         return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fer_id.release.bundle import DEMONSTRATION, Unfit
 from fer_id.release.evidence import Record, disclosed, disclosed_subgroups
-from fer_id.release.policy import FORBIDDEN, Policy
+from fer_id.release.policy import FORBIDDEN, PRETRAINED, Policy
 from fer_id.reporting.words import MODE_CAVEATS, counted, interval_words, percent, points, provenance_caveat
 from fer_id.runs.metrics import ClassScores, Metrics
 
@@ -54,7 +54,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Release:
-    """Content of a card's part on the release; ``fingerprint`` is that of the signing key."""
+    """Content of a card's part on the release; ``fingerprint`` is that of the signing key. Weights to start from have
+    neither contract nor key."""
 
     policy: Policy
     contract: Mapping[str, object]
@@ -78,6 +79,8 @@ def model_card(
         evidence=evidence,
         release=release,
         demonstration=release is not None and release.policy.kind == DEMONSTRATION,
+        words=weights_sentences(release.policy, scores) if release is not None else [],
+        who=_who(judged),
         sources=sources,
         title=title(run.name, scores.provenance, release.policy if release else None),
         caveat=provenance_caveat(scores.provenance),
@@ -89,7 +92,7 @@ def model_card(
         temperature=run.metrics.temperature,
         threshold=run.metrics.threshold,
         answers_nothing=run.metrics.answers_nothing,
-        subjects={split: len(members or ()) for split, members in judged.job.subjects.items()},
+        subjects={split: len(members) for split, members in judged.job.subjects.items() if members},
         counted=counted,
     )
     return f"---\n{_metadata(run, judged)}\n---\n\n{text.strip()}\n"
@@ -170,14 +173,13 @@ def limits(run: Record, *, evidence: Record | None, pretrained_elsewhere: bool) 
     """Return the limits of a run's model, one sentence or two per line; the numbers are those of any ``evidence``."""
     judged = evidence or run
     metrics, coverage = judged.metrics, judged.metrics.coverage
-    who = "groups of pictures" if judged.job.store.of_images else "subjects"
     lines = (
         ASSISTS,
         provenance_caveat(metrics.provenance),
         MODE_CAVEATS.get(judged.job.mode),
         metrics.labels
         and f"It knows {', '.join(metrics.labels)} and nothing else: whatever a face shows, one of these comes out.",
-        f"It was judged on {counted(metrics.n_clips, 'clip')} of {metrics.n_subjects} {who}. "
+        f"It was judged on {counted(metrics.n_clips, 'clip')} of {metrics.n_subjects} {_who(judged)}. "
         "Intervals resample these and hold the fitted models fixed; another site or camera may differ by more.",
         evidence
         and f"Its numbers are those of {counted(len(evidence.folds), 'model')} trained alike, each judged on whom it "
@@ -195,6 +197,23 @@ def limits(run: Record, *, evidence: Record | None, pretrained_elsewhere: bool) 
         LAW,
     )
     return [line for line in lines if line]
+
+
+def _who(judged: Record) -> str:
+    return "groups of pictures" if judged.job.store.of_images else "subjects"
+
+
+def weights_sentences(policy: Policy, metrics: Metrics) -> list[str]:
+    """Return what is said wherever weights to start from are used: the terms of their data, and the recall of each
+    class; nothing for another kind of policy."""
+    if policy.kind != PRETRAINED:
+        return []
+    recalls = ", ".join(f"{label} {percent(row.recall, 0)}" for label, row in metrics.per_class.items())
+    return [
+        policy.legal_basis.strip(),
+        f"These weights were judged on {metrics.n_clips} pictures of a benchmark and on no child: a start for a "
+        f"training on your own videos, not a model to rely on. Of each class they recognised: {recalls}.",
+    ]
 
 
 def limits_file(name: str, policy: Policy, provenance: object, unfit: Sequence[Unfit], sentences: Sequence[str]) -> str:

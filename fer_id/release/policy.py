@@ -18,6 +18,9 @@ from fer_id.settings import converted, limits_text
 from fer_id.settings import setting as bounded  # a field of a policy is called setting
 from fer_id.yaml_text import read_yaml
 
+PRETRAINED = "pretrained"
+"""Kind of a policy for the weights of a benchmark: they leave as a run to start from, not as a bundle."""
+
 SETTINGS = ("research", "therapy", "home", "education", "workplace")
 
 RESTRICTED = ("education", "workplace")
@@ -47,12 +50,13 @@ class Policy:
     """Bounds of a release. Intervals are 95 % intervals over subjects.
 
     Attributes:
-        kind: ``release``, or ``demonstration`` for a model tested on drawn or simulated children only.
+        kind: ``release``; ``demonstration`` for a model tested on drawn or simulated children only; ``pretrained`` for
+            one of a benchmark's pictures, which others start from.
         setting: place of use.
         legal_basis: in words: the legal ground of the use in this setting, and who decided on it.
         exception: ground for use in a setting where the AI Act forbids inferring emotions.
         exception_record: who decided on the exception, when, in which document; empty without an exception.
-        min_subjects: least number of test subjects.
+        min_subjects: least number of test subjects; of a benchmark, groups of near-identical pictures.
         min_accuracy: least lower end of the interval of the accuracy; groups below it are named as unfit.
         min_worst_group_accuracy: least lower end of any group's interval; below it the release is refused.
         max_gap: largest difference in accuracy between two groups of a column.
@@ -64,7 +68,7 @@ class Policy:
         forbidden_uses: at least :data:`FORBIDDEN`.
     """
 
-    kind: str = bounded("", choices=(RELEASE, DEMONSTRATION))
+    kind: str = bounded("", choices=(RELEASE, DEMONSTRATION, PRETRAINED))
     setting: str = bounded("", choices=SETTINGS)
     legal_basis: str = ""
     exception: str = bounded("", choices=("none", "medical", "safety"))
@@ -115,6 +119,8 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[str]:
     """Yield the problems of values that are valid one by one but not together, and of empty or incomplete ones."""
     if "legal_basis" in raw and not raw["legal_basis"].strip():
         yield "legal_basis: empty; say what allows using the model there, and who decided so"
+    if raw.get("kind") == PRETRAINED and raw.get("setting", "research") != "research":
+        yield f"setting: {raw['setting']}, but weights of a benchmark leave for research alone (kind: {PRETRAINED})"
     floor, bound = raw.get("min_worst_group_accuracy"), raw.get("min_accuracy")
     if floor is not None and bound is not None and floor > bound:
         yield f"min_worst_group_accuracy: {floor}, but a group is asked for no more than all ({bound})"

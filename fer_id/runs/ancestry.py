@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from fer_id.errors import LeakageError, RunError
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
+from fer_id.runs.shipped import located
 
 
 def open_fold(path: str | Path, name: str) -> RunDir:
@@ -43,9 +45,17 @@ def recorded_ancestry(run: RunDir) -> Iterator[RunDir]:
     """Yield the run and its ancestors, the nearest first, as far as their ``job.json`` are there."""
 
     def recorded(paths: Iterable[str | Path]) -> list[Path]:
-        return [path for path in map(Path, paths) if (path / "job.json").is_file()]
+        return [path for path in map(recorded_folder, paths) if path is not None]
 
     yield from map(RunDir, _reached(recorded([run.path]), lambda path: recorded(RunDir(path).job().parents)))
+
+
+def recorded_folder(path: str | Path) -> Path | None:
+    """Return the folder of a run, as another run records it; None where it or its ``job.json`` is missing."""
+    with suppress(RunError):
+        folder = located(path)
+        return folder if (folder / "job.json").is_file() else None
+    return None
 
 
 def descendants(jobs: Mapping[Path, Job], starts: Iterable[Path], root: Path) -> set[Path]:

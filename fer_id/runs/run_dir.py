@@ -19,6 +19,7 @@ from fer_id.runs.configs import FREE_KEYS, RETIRED_KEYS, Config, Tree, differenc
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.records import read_record
+from fer_id.runs.shipped import located
 from fer_id.shapes import Number, record
 from fer_id.yaml_text import read_yaml
 
@@ -27,7 +28,6 @@ PREDICTION_KEYS = ("clip_id", "fold", "split")
 
 CROSS_FIT = "crossfit"
 """Folder in a run of the numbered trainings that predict its calibration children."""
-
 
 ON = "on"
 """Folder in a run of the results of its model on other stores, a folder each."""
@@ -83,10 +83,10 @@ class RunDir:
         return run
 
     @classmethod
-    def open(cls, path: str | Path, *, unfinished: bool = False) -> RunDir:
-        """Open an existing run, with ``unfinished`` also one without ``DONE``. Raises RunError: no such run, a
-        quarantined one, or one that is not finished."""
-        run = cls(path)
+    def open(cls, path: str | Path, *, unfinished: bool = False, changing: bool = False) -> RunDir:
+        """Open an existing run, or ``shipped:NAME``, with ``unfinished`` also one without ``DONE``. Raises RunError: no
+        such run, a quarantined one, one that is not finished, or a shipped one that the caller is ``changing``."""
+        run = cls(located(path, changing=changing))
         if not (run.path / "config.yaml").is_file():
             raise RunError(f"{path} is not a run (no config.yaml); `fer-id train` makes one")
         run.require_consent()

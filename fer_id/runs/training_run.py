@@ -22,6 +22,7 @@ from fer_id.runs.description import describe_config, describe_job, describe_trai
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
+from fer_id.runs.shipped import recorded_name
 
 
 class TrainingRun(RunDir):
@@ -57,7 +58,7 @@ class TrainingRun(RunDir):
         if start is not None:
             for ancestor in ancestry(start, data.fold.name):
                 require_unseen(ancestor, data.subjects(data.fold.test), f"fold {data.fold.name} tests")
-            job = job.model_copy(update={"parents": [str(start.path)]})
+            job = job.model_copy(update={"parents": [recorded_name(start.path)]})
         if run.done:
             run._require_same(config, job)
             say(f"{run.path} is finished already: it is kept; remove it or choose another folder to train again")

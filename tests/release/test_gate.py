@@ -18,6 +18,7 @@ from fer_id.runs.metrics import Metrics
 from tests.release.conftest import a_policy, column, good_explanation, good_metrics, interval, with_changes
 
 Make = Callable[..., Record]
+IMAGES = {"store": Store(fingerprint="f00d", shard_by="split", provenance="real")}
 
 
 def spoilt(**changed: Any) -> dict[str, Any]:
@@ -34,6 +35,20 @@ def spoilt(**changed: Any) -> dict[str, Any]:
 
 def test_a_record_within_all_bounds_passes(make_record: Make) -> None:
     assert judge_release(make_record(), a_policy()) == ([], ())
+
+
+def test_pictures_of_a_benchmark_leave_as_weights_to_start_from_alone(make_record: Make) -> None:
+    """Without groups, which the pictures do not name, and with views, which a run computes itself."""
+    views = {"trainer": {"test_views": "ten", "precision": "32"}}
+    run = make_record(job=IMAGES, metrics=spoilt(subgroups=None), config=views)
+    weights = a_policy(kind="pretrained", groups=[])
+    assert judge_release(run, weights).reasons == []
+    assert any("policy=fer2013" in reason for reason in judge_release(run, a_policy()).reasons)
+    (people,) = judge_release(make_record(), weights).reasons
+    assert "clips of people" in people
+    (parent,) = judge_release(with_changes(run, job={"parents": ["runs/a/b"]}), weights).reasons
+    assert "started from another run (runs/a/b)" in parent
+    assert any("leave evidence= out" in reason for reason in judge_release(run, weights, run).reasons)
 
 
 @pytest.mark.parametrize(

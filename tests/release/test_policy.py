@@ -40,7 +40,7 @@ def test_nothing_may_be_left_out(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("kind", "final", "one of release, demonstration"),
+        ("kind", "final", "one of release, demonstration, pretrained"),
         ("setting", "school", "one of research, therapy, home, education, workplace"),
         ("exception", True, "text, one of none, medical, safety"),
         ("legal_basis", "  ", "legal_basis: empty"),
@@ -110,3 +110,8 @@ def test_random_content_gives_problems_or_a_valid_policy(raw: dict[str, Any]) ->
         assert set(FORBIDDEN) <= set(policy.forbidden_uses)
         assert 0 <= policy.min_worst_group_accuracy <= policy.min_accuracy < 1
         assert policy.max_leakage > 0
+
+
+def test_weights_of_a_benchmark_leave_for_research_alone(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="setting: home, but weights of a benchmark leave for research alone"):
+        read_policy(written(tmp_path / "policy.yaml", kind="pretrained", setting="home"))
