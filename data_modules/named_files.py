@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_modules.patterns import FACTS, TAKEN, compile_pattern, group_fields, matched_files
-from data_modules.reader_checks import say_other_counts, subject_faults
+from data_modules.reader_checks import Attributes, say_other_counts, subject_faults
 from data_modules.tables import Table
 from fer_id.errors import ConfigError, DataError, Problems, cut, quoted
 from fer_id.labels import SPACES, LabelSpace, get_space
@@ -188,8 +188,9 @@ def _people(config: NamesConfig, pattern: re.Pattern[str]) -> tuple[list[str], M
 def _check_names(
     matches: list[tuple[str, dict[str, str | None]]], pattern: re.Pattern[str], problems: Problems
 ) -> None:
-    """Add files that cannot be told apart, have no label, an unknown split, or no subject to ``problems``."""
-    seen, splits = dict[str, str](), Counter[str]()
+    """Add files that cannot be told apart, have no label, an unknown split, no subject, or a subject of another gender
+    (or the like) than an earlier file, to ``problems``."""
+    seen, splits, people = dict[str, str](), Counter[str](), Attributes()
     for place, fields in matches:
         if not place.isprintable():
             problems.add(f"{cut(place)}: the name is no printable text; rename the file or folder", kind="unprintable")
@@ -200,6 +201,8 @@ def _check_names(
         if "subject" in fields:
             for fault in subject_faults(fields["subject"]):
                 problems.add(f"{cut(place, 80)}: {fault}", kind="subject")
+            for fault in people.faults(place, fields["subject"], fields):
+                problems.add(f"{cut(place, 80)}: {fault}", kind="attributes")
         if "split" in fields and str(fields["split"]).lower() not in SPLITS:
             splits[str(fields["split"])] += 1
     for split, count in splits.items():

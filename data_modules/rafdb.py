@@ -75,6 +75,9 @@ class RAFDBDataModule(PictureDataModule):
                 problems.add(str(problem).replace(f"{source}/", "", 1), kind="attributes")
             stills.append(Still(name, name.partition("_")[0], label, picture, groups=groups))
         problems.raise_if_any(DataError, f"Expected {cls.layout}.")
+        listed, folder = {still.image for still in stills}, source / "Image" / "aligned"
+        if unlisted := sum(path not in listed for path in folder.glob("[!.]*.jpg")):
+            left_out["picture that the list does not name"] += unlisted
         yield from stills
 
 

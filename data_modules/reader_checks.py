@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record", bound=NamedTuple)
 
+OF_A_PERSON = ("age_group", "gender", "severity", "ethnicity", "site")
+"""Group columns that do not change from clip to clip of a person: those of a cohort's ``subjects.csv``."""
+
 MOST_WRONG = 1000
 """Wrong records after which the others are not read."""
 
@@ -81,7 +84,7 @@ def read_records(
     wrong record; the same fault of several records, such as a mistyped class, is one line.
     """
     name = f"{dataset.__module__}.{dataset.__qualname__}.read"
-    faulty, seen, number = dict[str, list[str]](), set[str](), 0
+    faulty, seen, people, number = dict[str, list[str]](), set[str](), Attributes(), 0
     try:
         records = dataset.read(source, left_out)
         if not isinstance(records, Iterable):
@@ -95,7 +98,8 @@ def read_records(
             elif not isinstance(record, kind):
                 raise DataError(f"{name} yields a {type(record).__name__}, expected {kind.__name__}")
             else:
-                for fault in [*_common_faults(dataset, record, seen), *faults(record)]:
+                of_person = people.faults(record[0], record.subject_id, record.groups)  # type: ignore[attr-defined]
+                for fault in [*_common_faults(dataset, record, seen), *faults(record), *of_person]:
                     faulty.setdefault(fault, []).append(f"{kind.__name__} {number} ({cut(record[0])})")
             if sum(max(len(of), 1) for of in faulty.values()) >= MOST_WRONG:
                 break
@@ -153,6 +157,22 @@ def group_faults(groups: Mapping[str, str | None], columns: Sequence[str]) -> It
     """Yield the fault of a record's groups: other columns than its class names."""
     if set(groups) != set(columns):
         yield f"groups names {sorted(groups)}, expected group_columns: {sorted(columns)}"
+
+
+class Attributes:
+    """Values of the columns :data:`OF_A_PERSON` of each subject, by the first record that has them."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[object, str], tuple[object, str]] = {}
+
+    def faults(self, record: str, subject: str | None, groups: Mapping[str, str | None]) -> Iterator[str]:
+        """Yield each value of a subject that an earlier record contradicts; an unknown one contradicts nothing."""
+        for column in OF_A_PERSON if isinstance(subject, str) and isinstance(groups, Mapping) else ():
+            if (value := groups.get(column)) is not None:
+                before, where = self._first.setdefault((subject, column), (value, record))
+                if before != value:
+                    contradicted = f"{cut(repr(value))}, and {cut(repr(before))} in {cut(where)}"
+                    yield f"{column} of {cut(subject)} is {contradicted}; a column that may change needs another name"
 
 
 def subject_faults(subject_id: object) -> Iterator[str]:

@@ -16,6 +16,7 @@ from fer_id.consent.records import known_withdrawals
 from fer_id.errors import FerIdError, RunError
 from fer_id.evaluation.config import LEAST_FACE, Breakdown
 from fer_id.evaluation.evaluate import Options, evaluate
+from fer_id.release.evidence import judged_elsewhere
 from fer_id.runs.ancestry import ancestry
 from fer_id.runs.metrics import Subgroups
 from fer_id.runs.run_dir import RunDir
@@ -47,6 +48,8 @@ def check_lineage(run: RunDir, evidence: RunDir | None, *, logged: bool) -> tupl
         except RunError as problem:
             reasons.append(str(problem))
         reasons += _contradictions(judged)
+    for other in judged_elsewhere(run):  # the card lists them
+        reasons += _contradictions(other)
     try:
         require_own_kind(run)
     except RunError as problem:

@@ -35,23 +35,34 @@ class JudgedRows(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """Data that a run and the runs it started from learned from, as far as they can be opened; and what cannot."""
+    """Clips that a run and the runs it started from learned from, as far as they can be opened: their data modules with
+    the rows of training and inner validation; and sentences on what cannot."""
 
-    data: list[FerDataModule]
+    clips: list[tuple[FerDataModule, Rows]]
     notes: list[str]
 
 
 def learned_data(run: RunDir) -> Learned:
-    """Return the data of a run and of all runs whose weights went into it."""
-    opened, notes = list[FerDataModule](), list[str]()
+    """Return the clips that a run learned from, of a cross-validation all its folds, and all runs whose weights went
+    into it."""
+    opened, notes = list[tuple[FerDataModule, Rows]](), list[str]()
     for ancestor in recorded_ancestry(run):
         try:
-            opened.append(open_run_data(ancestor)[1])
+            opened.append(_learned(ancestor))
         except FerIdError as problem:
             notes.append(f"pictures that {ancestor.path} learned from are not compared: {cut(problem, 200)}")
         missing = [parent for parent in ancestor.job().parents if recorded_folder(parent) is None]
         notes += [f"{parent}, which {ancestor.path} started from, is missing: not compared" for parent in missing]
     return Learned(opened, notes)
+
+
+def _learned(run: RunDir) -> tuple[FerDataModule, Rows]:
+    """Return the data module of a training, or of the first fold of a cross-validation, and the rows of training and
+    inner validation, of all folds together."""
+    trained = {fold.path.name for fold in run.folds}
+    data = open_run_data(run.folds[0] if trained else run)[1]
+    folds = [fold for fold in data.folds if fold.name in trained] if trained else [data.fold]
+    return data, np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.validation)]))
 
 
 def judged_rows(run: RunDir, data: FerDataModule, learned: Learned) -> JudgedRows:
@@ -84,7 +95,7 @@ def judged_rows(run: RunDir, data: FerDataModule, learned: Learned) -> JudgedRow
         notes.append("drawn faces are not compared with those that the run learned from")
     else:
         rows, seen = np.flatnonzero(left), np.zeros(len(clips), np.bool_)
-        seen[rows[_seen(data, rows, learned.data)]] = True
+        seen[rows[_seen(data, rows, learned.clips)]] = True
         leave_out(PICTURE, seen)
     part = store.clips["split"] == "test" if tested.any() else store.clips["clip_id"].notna()
     _, lost = map_labels(store.clips.loc[part, "label"].tolist(), data.labels)
@@ -115,14 +126,14 @@ def _require_other_store(run: RunDir, data: FerDataModule) -> None:
             )
 
 
-def _seen(data: FerDataModule, rows: Rows, learned: Sequence[FerDataModule]) -> Bools:
+def _seen(data: FerDataModule, rows: Rows, learned: Sequence[tuple[FerDataModule, Rows]]) -> Bools:
     """Return the mask (N,) of the judged rows whose first face is equal or near-identical to the first face of a clip
     that was learned from."""
 
     def faces() -> Iterator[NDArray[np.uint8]]:
         yield from _first_faces(data, rows)
-        for other in learned:
-            yield from _first_faces(other, np.concatenate([other.fold.train, other.fold.validation]))
+        for other, theirs in learned:
+            yield from _first_faces(other, theirs)
 
     prints = fingerprint(faces())
     sides = [int(number >= len(rows)) for number in range(len(prints.digests))]

@@ -1,5 +1,5 @@
 """``fer-id evaluate`` and ``fer-id report``: a run's metrics and page, from its predictions, without the model; with
-``on=STORE`` its model judges another store."""
+``on=STORE`` its model judges other stores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_id.errors import DataError
+from fer_id.errors import DataError, FerIdError, Problems
 from fer_id.evaluation.config import LEAST_FACE, MIN_SUBJECTS, Breakdown
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import Clash, setting
@@ -39,8 +39,10 @@ class EvaluateConfig(RunConfig):
         LEAST_FACE, min=0, max=1, help="share of a clip's frames that must show the face before it is answered"
     )
     level: float = setting(0.9, above=0, below=1, help="how often a prediction set is to hold the true class")
-    on: str | None = setting(
-        None, help="judge the run's model on this store instead, which it did not learn from; results in RUN/on/<store>"
+    on: list[str] = setting(
+        [],
+        help="judge the run's model (of a cross-validation the mean of its folds' models) on these stores instead, "
+        "which it did not learn from; results in RUN/on/<store>",
     )
     other_geometry: bool = setting(
         False, help="with on=: judge faces of another alignment or colour than the model learned from too"
@@ -55,36 +57,52 @@ class EvaluateConfig(RunConfig):
             yield Clash(("pairs",), f"{', '.join(wrong)}: expected two different columns as first:second")
         if self.other_geometry and not self.on:
             yield Clash(("other_geometry",), "is for another store; say on=STORE too")
+        if self.public and len(self.on) > 1:
+            yield Clash(("public", "on"), "one file for the groups of several stores; name one store")
 
 
 def evaluate(config: EvaluateConfig) -> str:
     """Compute ``metrics.json``, the figures and the page; return the main metrics, gaps and flagging as text."""
-    from fer_id.evaluation.affect import SCORES
-    from fer_id.evaluation.evaluate import Options, subjects_are_people
-    from fer_id.evaluation.groups.disclosure import public_view
-    from fer_id.files import write_json
-    from fer_id.reporting import doubt
+    from fer_id.evaluation.evaluate import Options
     from fer_id.reporting.report import evaluate_run
-    from fer_id.reporting.words import counted, gap_sentences
 
     run = RunDir.open(config.run, changing=True)
     if config.public is not None:
         _require_outside(Path(config.public), run)
     groups = Breakdown(config.groups, config.pairs, config.min_subjects)
     options = Options(groups, config.risk, config.level, config.least_face)
-    if config.on:
-        from experiments.training.other_store import evaluate_on
-        from experiments.training.trained_model import TrainedModel
+    if not config.on:
+        evaluate_run(run, options)
+        return _summary(run, config.public)
+    from experiments.training.other_store import evaluate_on
 
-        run = evaluate_on(TrainedModel.open(run), config.on, options, other_geometry=config.other_geometry)
-        metrics = run.metrics()
-    else:
-        metrics = evaluate_run(run, options)
-    if config.public is not None:
+    problems, summaries = Problems("on"), list[str]()
+    for store in dict.fromkeys(config.on):
+        try:
+            result = evaluate_on(run, store, options, other_geometry=config.other_geometry)
+            summaries.append(_summary(result, config.public))
+        except FerIdError as problem:
+            if len(config.on) == 1:
+                raise
+            problems.add(str(problem), kind=store)
+    problems.raise_if_any(DataError, "The results on the other stores are written." if summaries else "")
+    return "\n\n".join(summaries)
+
+
+def _summary(run: RunDir, public: str | None) -> str:
+    """Return the main metrics, gaps and flagging of an evaluated run as text; write the public view of its groups."""
+    from fer_id.evaluation.affect import SCORES
+    from fer_id.evaluation.evaluate import subjects_are_people
+    from fer_id.evaluation.groups.disclosure import public_view
+    from fer_id.files import write_json
+    from fer_id.reporting import doubt
+    from fer_id.reporting.words import counted, gap_sentences
+
+    metrics = run.metrics()
+    if public is not None:
         if metrics.subgroups is None:
-            why = metrics.reason("subgroups")
-            raise DataError(f"public={config.public}: no groups of this run to write ({why})")
-        write_json(Path(config.public), {"provenance": metrics.provenance, **public_view(metrics.subgroups)})
+            raise DataError(f"public={public}: no groups of this run to write ({metrics.reason('subgroups')})")
+        write_json(Path(public), {"provenance": metrics.provenance, **public_view(metrics.subgroups)})
     people = subjects_are_people(metrics, run.job().store)
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")
     rows = [f"  {name:<16} {'undefined' if metrics[name] is None else format(metrics[name], '.4f')}" for name in names]

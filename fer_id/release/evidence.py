@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fer_id.evaluation.groups.disclosure import public_view
+from fer_id.files import sha256
 from fer_id.reporting.explanation import read_explanation
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.result_shapes import Explanation
@@ -25,7 +26,7 @@ _OF_FEW = ("per_subject.", "subgroups.", *(f"{section}.{name}." for section, nam
 class Record:
     """Content of a run's files, empty where they are missing. ``path`` is as it was typed; ``name``, ``study/name``,
     reveals no path on a disk. ``folds`` are the paths of the trainings of a cross-validation, none for a single
-    training."""
+    training. ``elsewhere`` are the results of the same weights on other stores, by the store's name."""
 
     path: str
     name: str
@@ -35,6 +36,7 @@ class Record:
     job: Job
     metrics: Metrics
     explanation: Explanation | None
+    elsewhere: Mapping[str, Record] = field(default_factory=dict)
 
 
 def read_record(run: RunDir) -> Record:
@@ -48,7 +50,17 @@ def read_record(run: RunDir) -> Record:
         job=run.job() if (run.path / "job.json").is_file() else Job(),
         metrics=run.metrics() if (run.path / "metrics.json").is_file() else Metrics(),
         explanation=read_explanation(run),
+        elsewhere={other.path.name: read_record(other) for other in judged_elsewhere(run)},
     )
+
+
+def judged_elsewhere(run: RunDir) -> list[RunDir]:
+    """Return the finished results of a run's weights on other stores; those of weights that it has no more are not."""
+    finished = [other for other in run.elsewhere if other.done and (other.path / "metrics.json").is_file()]
+    if not finished or run.folds:
+        return finished
+    weights = sha256(run.checkpoint())
+    return [other for other in finished if other.job().weights == weights]
 
 
 def disclosed(metrics: Metrics) -> dict[str, object]:

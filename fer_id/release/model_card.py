@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fer_id.evaluation.groups.suppression import FEWEST_SUBJECTS
 from fer_id.release.bundle import DEMONSTRATION, Unfit
 from fer_id.release.evidence import Record, disclosed, disclosed_subgroups
 from fer_id.release.policy import FORBIDDEN, PRETRAINED, Policy
@@ -88,6 +89,7 @@ def model_card(
         forbidden=release.policy.forbidden_uses if release else list(FORBIDDEN),
         headline=_headline(scores),
         per_class=_per_class(scores),
+        elsewhere=[_elsewhere(name, other, run) for name, other in run.elsewhere.items()],
         columns=disclosed_subgroups(scores).get("columns", {}),
         temperature=run.metrics.temperature,
         threshold=run.metrics.threshold,
@@ -160,6 +162,19 @@ def _per_class(metrics: Metrics) -> list[tuple[str, ClassScores, str]]:
     """Return each class, its metrics, and the interval of its recall, where there are intervals."""
     rows = metrics.per_class.items() if metrics.intervals else ()
     return [(label, row, interval_words(metrics, f"per_class.{label}.recall")) for label, row in rows]
+
+
+def _elsewhere(name: str, other: Record, run: Record) -> tuple[str, ...]:
+    """Return name, data, provenance, size, accuracy with its interval, and macro-F1 of the results on another store;
+    of fewer than :data:`FEWEST_SUBJECTS` real people no score."""
+    metrics, store = other.metrics, other.job.store
+    who = counted(metrics.n_subjects, "image group" if store.of_images else "subject")
+    size = f"{counted(metrics.n_clips, 'clip')}, {who}"
+    crops = "" if store.geometry == run.job.store.geometry else ", cropped otherwise"
+    about = (name, f"{other.job.dataset or 'unknown'}{crops}", str(metrics.provenance), size)
+    if store.of_people and metrics.n_subjects < FEWEST_SUBJECTS:
+        return *about, "not shown of so few", "", ""
+    return *about, percent(metrics.accuracy), interval_words(metrics, "accuracy"), percent(metrics.macro_f1)
 
 
 def title(name: str, provenance: object, policy: Policy | None) -> str:

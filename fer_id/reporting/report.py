@@ -174,7 +174,7 @@ def _left_out(run: RunDir, job: Job, audit: Findings) -> list[str]:
     """Return sentences on the parts of its store that this run did not use, and on results on another store."""
     sentences, dropped = list[str](), job.dropped
     if job.weights:
-        sentences.append(f"Judged by the model of {job.parents[0]}, on a store that it did not learn from.")
+        sentences.append(f"Judged by {job.parents[0]}, on a store that it did not learn from.")
     sentences += [f"{note[0].upper()}{note[1:]}." for note in job.notes]
     if dropped:
         counts = {reason: n for reason, n in dropped.items() if not reason.startswith("folds ")}

@@ -129,13 +129,14 @@ def test_what_is_left_out_is_counted_and_named(named_folder: Folder, capsys: pyt
 def test_all_faults_of_the_names_are_listed_together(named_folder: Folder, tmp_path: Path) -> None:
     places = ("x/a-sad-1.jpg", "x/b-tired-1.jpg", "y/b-tired-1.jpg", "x/b-bored-1.jpg", "x/a b-sad-1.jpg")
     (tmp_path / "people.csv").write_text("subject_id,gender\na,female\n")
-    clashing = ("x-a-sad-1.jpg",)
-    root = named_folder(*places, *clashing)
+    clashing, contradicting = "x-a-sad-1.jpg", "y/a-sad-2.jpg"
+    root = named_folder(*places, clashing, contradicting)
     expected = (
         "label 'tired' (2 files, such as x/b-tired-1.jpg): no class of target5",
         "label 'bored' (1 file",
         "x/a b-sad-1.jpg: subject_id is 'a b'",
         "people.csv: no row of b",
+        "y/a-sad-2.jpg: age_group of a is '2', and '1' in x/a-sad-1.jpg",
     )
     with refused(DataError, *expected):
         made(root, people=str(tmp_path / "people.csv"))

@@ -1,8 +1,12 @@
 """RAF-DB in its published layout, generated: labels, groups of every face, and every fault of the raw data."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import wandb
 
 from data_modules.rafdb import ATTRIBUTES, LIST, RAFDBConfig, RAFDBDataModule, read_groups
 from experiments.cli import DONE, main
@@ -11,7 +15,7 @@ from fer_id.evaluation.config import Breakdown
 from fer_id.evaluation.evaluate import Options, evaluate
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
-from tests.experiments.conftest import raf_db
+from tests.experiments.conftest import QUICK, raf_db
 from tests.refusals import refused
 
 
@@ -28,8 +32,10 @@ def prepared(raw: Path, out: Path) -> ClipStore:
 
 
 def test_labels_and_groups_are_those_of_the_files(raw: Path, tmp_path: Path) -> None:
+    shutil.copy(raw / "Image" / "aligned" / "test_00050_aligned.jpg", raw / "Image" / "aligned" / "more_aligned.jpg")
     store = prepared(raw, tmp_path / "store")
     clips = store.clips.set_index("clip_id")
+    assert store.card.audit["left_out"] == {"picture that the list does not name": 1}
     columns = ["label", "gender", "ethnicity", "age_group"]
     assert clips.loc["train_00002", columns].tolist() == ["fear", "female", "african-american", "04-19"]
     assert clips.loc["train_00005", columns].tolist() == ["sad", "male", "african-american", "70+"]
@@ -78,22 +84,31 @@ def test_published_codes(tmp_path: Path) -> None:
     assert read_groups(path) == {"gender": None, "ethnicity": "caucasian", "age_group": "40-69"}
 
 
-def test_a_training_reports_every_group(raw: Path, tmp_path: Path) -> None:
-    """A benchmark without people: the groups of its pictures are scored all the same."""
-    prepared(raw, tmp_path / "store")
-    arguments = [
-        "data=rafdb",
-        f"data.store={tmp_path / 'store'}",
-        "model=shallow_cnn",
-        "protocol=official",
-        "recipe=demo",
-    ]
-    fast = ["trainer.max_epochs=1", "trainer.precision=32", "logging.wandb=disabled", "explain.clips=0"]
-    assert main(["train", *arguments, *fast, f"runs.root={tmp_path}", "name=a/b", "data.num_workers=0"]) == DONE
+def test_the_commands_prepare_train_evaluate_and_report_every_group(
+    tmp_path: Path, wandb_run: Callable[[Path], SimpleNamespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A benchmark without people: the groups of its pictures are scored all the same, and reach W&B."""
+    for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):  # set by the mirror itself
+        monkeypatch.setenv(name, "")
+    arguments = raf_db(tmp_path / "basic")
+    assert main(["prepare", "data=rafdb", *arguments, f"out={tmp_path / 'store'}"]) == DONE
+    model = ("model=shallow_cnn", "protocol=official", "recipe=demo", "trainer.max_epochs=1")
+    runs = (f"runs.root={tmp_path}", "name=a/b", f"data.store={tmp_path / 'store'}")
+    quick = [setting for setting in QUICK if not setting.startswith("logging.wandb")]
+    assert main(["train", "data=rafdb", *model, *runs, *quick, "logging.wandb=offline"]) == DONE
     run = RunDir.open(tmp_path / "a" / "b")
+    wandb.teardown()
+    sent, curve = wandb_run(run.path), run.learning_curve().iloc[0]
+    logged = {key: value for row in sent.rows for key, value in row.items()}
+    for column in ("gender", "ethnicity", "age_group"):
+        for name in ("worst", "gap", "worst_macro_recall", "gap_macro_recall"):
+            assert logged[f"val/group/{column}/{name}"] == pytest.approx(curve[f"val/group/{column}/{name}"])
+        assert any(key.startswith(f"test/group/{column}/") for key in sent.summary)
+    assert main(["evaluate", str(run.path)]) == DONE
+    assert main(["report", str(run.path)]) == DONE
     columns = run.metrics()["subgroups"]["columns"]
     assert list(columns) == ["gender", "ethnicity", "age_group"]
     assert columns["gender"]["groups"].keys() == {"female", "male"}
-    assert "val/group/gender/gap" in run.learning_curve()
+    assert "ethnicity" in (run.path / "report.html").read_text()
     with pytest.raises(DataError, match="nonsense"):
         evaluate(run, Options(groups=Breakdown(columns=["nonsense"])))
