@@ -146,7 +146,17 @@ class WritePredictions(pl.Callback):
         """Keep the logits of a batch."""
         self._tested.append(_predicted(outputs, batch))
 
-    on_predict_batch_end = on_test_batch_end
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the logits of an inner-validation batch."""
+        self._tested.append(_predicted(outputs, batch))
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Predict the inner-validation clips, write the table, log the scores."""
