@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from experiments.training.setup import takes_any_size
 from fer_id.models.build import model_cost
 from fer_id.progress import say
 from fer_id.reporting.words import counted
@@ -21,11 +22,12 @@ PASSES = 3
 
 def within_budget(config: TrainConfig, data: FerDataModule) -> TrainConfig:
     """Return the configuration with as many epochs as ``trainer.budget`` pays for, at least one and at most
-    ``trainer.max_epochs``; unchanged without a budget. Counted are training steps on whole batches, with the smaller
-    crops of ``trainer.resolution``."""
-    budget, resolution = config.trainer.budget, config.trainer.resolution
-    if budget is None:
+    ``trainer.max_epochs``; unchanged without a budget. Counted are the training steps on whole batches, on the smaller
+    crops of ``trainer.resolution`` where the encoder takes them."""
+    if (budget := config.trainer.budget) is None:
         return config
+    resolution = config.trainer.resolution
+    resolution = resolution if resolution and takes_any_size(config) else []
     frames = 1 if config.data.frames == "frame" else int(data.clips["length"].max())
     sides = {min(side, data.crop) for _, side in resolution} | {data.crop}
     clip = {side: model_cost(config.model, len(data.labels), frames, side).clip for side in sides}

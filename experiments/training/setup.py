@@ -53,13 +53,17 @@ def _require_side(config: TrainConfig, side: int) -> None:
     store's are others."""
     if side == CROP:
         return
-    with torch.device("meta"):
-        any_size = build_model(replace(config.model, pretrained=False, weights=None), 2).encoder.any_size
-    if not any_size:
+    if not takes_any_size(config):
         raise ConfigError(
             f"{config.model.encoder} takes {CROP}x{CROP} pixels only, and the crops of {config.data.store[0]} are "
             f"{side}x{side}: choose a convolutional model.encoder, or prepare the store with data.crop={CROP}"
         )
+
+
+def takes_any_size(config: TrainConfig) -> bool:
+    """Return whether the encoder takes crops of other sizes than 64x64 pixels."""
+    with torch.device("meta"):
+        return build_model(replace(config.model, pretrained=False, weights=None), 2).encoder.any_size
 
 
 def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:

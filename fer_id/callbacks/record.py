@@ -149,9 +149,15 @@ class WritePredictions(pl.Callback):
         self._tested.append(_predicted(outputs, batch))
 
     def on_predict_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        """Keep the logits of a batch."""
+        """Keep the logits of an inner-validation batch."""
         self._tested.append(_predicted(outputs, batch))
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -249,7 +249,7 @@ def test_sgd_takes_steps_of_nesterov_momentum() -> None:
         optimiser.step()
         velocity = 0.8 * velocity + weight
         weight -= 0.1 * (weight + 0.8 * velocity)
-        assert float(layer.weight) == pytest.approx(weight)
+        assert layer.weight.item() == pytest.approx(weight)
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
