@@ -179,7 +179,8 @@ def _predicted(learner: RunDir, data: FerDataModule, rows: Rows) -> list[Predict
     for batches in zip(*parts, strict=True):
         logs = torch.stack([batch["logits"].double().log_softmax(dim=1) for batch in batches])
         log_mean = logs.logsumexp(dim=0) - math.log(len(batches))
-        mean.append({**batches[0], "logits": log_mean})
+        clips, covered = batches[0]["clip_id"], batches[0]["covered"]
+        mean.append({"clip_id": clips, "logits": log_mean, "covered": covered})
         if "affect" in batches[0]:
             mean[-1]["affect"] = torch.stack([batch["affect"] for batch in batches]).mean(dim=0)
     return mean
