@@ -330,7 +330,7 @@ def test_frames_have_the_side_that_the_card_names(tiny_store: Factory, tmp_path:
     pixels = np.zeros((1, 48, 48, 3), np.uint8)
     assert write(tmp_path / "small", [(row(), pixels)], geometry={"size": 48}).read(0).frames.shape == pixels.shape
     edit_card(path := tiny_store(subjects=1, clips=1), geometry={"size": 48})
-    assert "frames/s00.npy: uint8 (10, 64, 64, 3), expected uint8 (N, 48, 48, 3)" in complaint(path)
+    assert "frames/s00.npy: uint8 (15, 64, 64, 3), expected uint8 (N, 48, 48, 3)" in complaint(path)
     edit_card(path, geometry={"size": 480})
     assert "geometry.size" in complaint(path)
 
