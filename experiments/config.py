@@ -214,9 +214,9 @@ class TrainConfig:
             yield Clash(
                 ("data.frames", "model.head"), "single frames teach a temporal head nothing; say data.frames=clip"
             )
-        strategy, by_parts = self.adapt.strategy, self.adapt.strategy in ("head", "gradual")
-        if strategy != "full" and not (self.init.transfer or (by_parts and self.init.encoder_from)):
-            other = ", or init.encoder_from=FOLDER" if by_parts else ""
+        strategy, frozen = self.adapt.strategy, self.adapt.strategy == "head"
+        if strategy != "full" and not (self.init.transfer or (frozen and self.init.encoder_from)):
+            other = ", or init.encoder_from=FOLDER" if frozen else ""
             needs = f"{strategy} needs a model to start from; use fer-id adapt init.run=FOLDER{other}"
             yield Clash(("adapt.strategy",), needs)
         if self.protocol.mode == "transductive" and self.adapt.strategy not in BY_PICTURES:

@@ -68,9 +68,9 @@ class AdaptationConfig:
         "full",
         choices=("source_only", "linear_probe", "head", "full", "gradual", "l2sp", "adabn", "coral", "dann"),
         help="source_only: as it is; linear_probe: a new classifier; head: temporal head and classifier, the encoder "
-        "stays as it is; full: everything; gradual: stage after stage, the early ones slower (head and gradual also "
-        "with init.encoder_from); l2sp: everything, pulled to its start; adabn: new batch statistics, nothing learns; "
-        "coral, dann: everything, beside the clips that init.run learned from, until the features of both look alike",
+        "stays as it is (also with init.encoder_from); full: everything; gradual: stage after stage, the early ones "
+        "slower; l2sp: everything, pulled to its start; adabn: new batch statistics, nothing learns; coral, dann: "
+        "everything, beside the clips that init.run learned from, until the features of both look alike",
     )
     unfreeze_until: float = setting(0.5, above=0, max=1, help="gradual: share of the training after which all learns")
     lr_decay: float = setting(0.5, above=0, max=1, help="gradual: learning rate of each stage before the next one's")
