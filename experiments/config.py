@@ -137,12 +137,19 @@ class InitConfig:
     encoder_from: str | None = setting(
         None, help="a run whose frame encoder is the same, or shipped:fer2013: its encoder alone"
     )
+    head_from: str | None = setting(
+        None,
+        kind=PATH,
+        help="beside encoder_from: a file of head and classifier, as a benchmark makes of its readers",
+    )
     transfer: bool = setting(False, help="of `run` what fits: the encoder, the same head, the classes both name")
 
     def clashes(self) -> Iterator[Clash]:
         """Yield two sources for the same weights, and a transfer without a run."""
         if self.run and self.encoder_from:
             yield Clash(("run", "encoder_from"), "both give the encoder; choose one")
+        if self.head_from and not self.encoder_from:
+            yield Clash(("head_from",), "has no encoder whose features it reads; say init.encoder_from=FOLDER")
         if self.transfer and not self.run:
             yield Clash(("transfer",), "has no run to transfer from; say init.run=FOLDER")
 

@@ -52,13 +52,14 @@ class PretrainConfig:
 
 @dataclass
 class FinetuneConfig:
-    """Training of the reference's encoder end to end on clips: whether frozen features decide."""
+    """Training of the reference's encoder end to end on clips: whether frozen features decide. The heads mean and lstm
+    begin as the readers of these names, fitted on the same clips."""
 
     heads: list[str] = setting(["lstm", "mean"], help="a training with each of these heads; empty: none")
     at_most: list[int] = setting([], min=1, max=100_000_000, help="[train, validation, test] clips; empty: all")
     max_epochs: int = setting(10, min=1, max=100_000, help="passes over them")
-    lr: float = setting(1e-3, above=0, max=10, help="peak of the rate of the head")
-    encoder_lr: float = setting(0.1, above=0, max=1, help="factor on it for the encoder, as optim.encoder_lr")
+    lr: float = setting(3e-4, above=0, max=10, help="peak of the rate of the head")
+    encoder_lr: float = setting(0.3, above=0, max=1, help="factor on it for the encoder, as optim.encoder_lr")
     batch_size: int = setting(16, min=1, max=65_536, help="clips in a step")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from data_modules.base import FerDataModule
 from data_modules.config import DataConfig
@@ -20,11 +22,13 @@ from experiments.verbs.controls import require_one_length
 from experiments.verbs.models import model_file
 from fer_id.errors import ConfigError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig, Rows
-from fer_id.files import sha256
+from fer_id.files import atomic_write_bytes, sha256
 from fer_id.models.build import ModelCost, model_cost
 from fer_id.models.config import ModelConfig
 from fer_id.progress import say, track
 from fer_id.readers.frame_features import FrameFeatures, Origin
+from fer_id.readers.kinds import FOLDED
+from fer_id.readers.networks import HIDDEN
 from fer_id.readers.results import FEWEST_PASSES, LEAST_SHARE, STILL_FALLING
 from fer_id.readers.study import DIM, ReaderStudy, no_baseline
 from fer_id.runs.run_dir import RunDir
@@ -62,7 +66,7 @@ def finetunings(config: BenchmarkConfig, encoder: RunDir) -> dict[str, TrainConf
             _common(config),
             name=f"{study_name(config)}/finetuned/{head}",
             data=replace(config.data, frames="clip"),
-            model=replace(model, head=head),
+            model=replace(model, head=head, hidden=HIDDEN),
             protocol=replace(config.protocol, at_most=tuning.at_most),
             init=InitConfig(encoder_from=str(encoder.path)),
             optim=replace(config.optim, lr=tuning.lr, encoder_lr=tuning.encoder_lr),
@@ -214,10 +218,21 @@ def reader_study(config: BenchmarkConfig, run: RunDir, data: FerDataModule) -> R
     )
 
 
-def on_the_same_clips(study: ReaderStudy, training: TrainConfig) -> ReaderStudy:
-    """Return the readers of an encoder, on the clips that a fine-tuning of it learns from and is judged on."""
+def from_frozen(study: ReaderStudy, training: TrainConfig, seed: int) -> tuple[ReaderStudy, TrainConfig]:
+    """Return the readers on the clips that a fine-tuning of their encoder learns from and is judged on, and that
+    fine-tuning with the reader of its head's name, fitted on these clips, to begin with (linear probing, then
+    fine-tuning: Kumar et al., 2022); where a reader cannot be folded into a head, with a head drawn anew."""
     data = open_data(training, None)
     names = data.clips["clip_id"].astype(str)
     rows = pd.Series(np.arange(len(study.clips)), index=study.clips["clip_id"].astype(str))
     chosen = {split: rows.loc[names.iloc[getattr(data.fold, split)]].to_numpy() for split in SPLITS}
-    return replace(study, fold=replace(study.fold, **chosen))
+    few, head = replace(study, fold=replace(study.fold, **chosen)), training.model.head
+    if head not in FOLDED:
+        return few, training
+    path = few.folder / f"{head}-head.pt"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        torch.save(few.folded(head, seed), content)
+        atomic_write_bytes(path, content.getvalue())
+    return few, replace(training, init=replace(training.init, head_from=str(path)))

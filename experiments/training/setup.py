@@ -17,7 +17,7 @@ from experiments.training.trainer import device
 from fer_id.errors import CheckpointError, ConfigError, DataError, FerIdError, RunError
 from fer_id.evaluation.config import SPLITS
 from fer_id.models.build import build_model
-from fer_id.models.checkpoint import load_encoder, load_model
+from fer_id.models.checkpoint import load_encoder, load_into, load_model
 from fer_id.models.transfer import transfer
 from fer_id.progress import say
 from fer_id.runs.run_dir import RunDir
@@ -28,7 +28,7 @@ from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import AFFECT, CROP
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from fer_id.models.network import ClipClassifier
     from fer_id.tasks.features import FeatureBank
@@ -109,6 +109,8 @@ def make_model(
     if not config.init.transfer:
         load = load_model if config.init.run else load_encoder
         load(model, parent.checkpoint())
+        if config.init.head_from:
+            load_into(nn.ModuleDict({"head": model.head, "classifier": model.classifier}), config.init.head_from)
         _require_affect(config, data, learned=bool(config.init.run))
         return model, {}
     taken = transfer(model, parent.checkpoint(), parent.label_space(), data.labels)

@@ -54,14 +54,14 @@ def benchmark(config: BenchmarkConfig) -> str:
     planned = plan_contrasts(contrasts, studies, config.seeds, Path(config.out))
     tuned = {}
     for head, training in parts.finetunings(config, runs[config.reference]).items():
+        few, training = parts.from_frozen(studies[config.reference], training, config.seeds[0])
         path = Path(config.runs.root) / str(training.name)
         say(f"{config.reference} with {head}, end to end: {path}")
         train(training)
-        frozen, beside = head if head in config.readers else None, studies[config.reference]
+        frozen = head if head in config.readers else None
         if frozen:
-            beside = parts.on_the_same_clips(beside, training)
-            beside.fit([frozen], config.seeds, config.workers)
-        tuned[head] = FineTuned.of(RunDir.open(path), beside, frozen, config.seeds)
+            few.fit([frozen], config.seeds, config.workers)
+        tuned[head] = FineTuned.of(RunDir.open(path), few, frozen, config.seeds)
     encoders = [Encoder.of(run, studies[name], config.readers, config.seeds) for name, run in runs.items()]
     results = BenchmarkResults(
         encoders=encoders,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fer_id.runs.metrics import Metrics
 
 _PLACES = ("source", "store", "root", "run", "encoder_from", "weights", "entity", "images", "face_landmarker")
-PRIVATE_KEYS = frozenset((*_PLACES, "votes", "row_flags", "only", "corrections", "annotator"))
+PRIVATE_KEYS = frozenset((*_PLACES, "head_from", "votes", "row_flags", "only", "corrections", "annotator"))
 """Settings whose values are paths, or names of places or people (a fold is named after its child): never sent."""
 
 NAME_KEYS = frozenset({"name", "group", "tags", "monitor", "encoder"})

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from fer_id.errors import RunError
 from fer_id.evaluation.config import Rows
+from fer_id.evaluation.scores import Floats
 from fer_id.files import atomic_folder
 from fer_id.models.network import ClipClassifier
 from fer_id.runs.records import Part, read_record
@@ -103,11 +104,17 @@ class FrameFeatures:
 
     def reduced(self, rows: Rows, dim: int, block: int = 256) -> NDArray[np.float32]:
         """Return all clips' features on their first ``dim`` principal components, float32 (N, T, dim), zero for a frame
-        without a face; centred, and divided by one number for all components (the root of their mean variance).
+        without a face; see :meth:`components`."""
+        mean, axes = self.components(rows, dim, block)
+        result = np.empty((*self.valid.shape, axes.shape[1]), np.float32)
+        for part in _blocks(np.arange(len(self.valid)), block):
+            result[part] = ((self.values[part] - mean) @ axes) * self.valid[part][..., None]
+        return result
 
-        The components are those of the valid frames of ``rows``, the training clips. With at most ``dim`` features all
-        stay.
-        """
+    def components(self, rows: Rows, dim: int, block: int = 256) -> tuple[Floats, Floats]:
+        """Return mean (D,) and axes (D, dim) of the valid frames of ``rows``, the training clips: a frame's components
+        are ``(x - mean) @ axes``, divided by one number for all (the root of their mean variance). With at most ``dim``
+        features all stay."""
         size = self.values.shape[2]
         count, total, square = 0, np.zeros(size), np.zeros((size, size))
         for part in _blocks(rows, block):
@@ -119,11 +126,7 @@ class FrameFeatures:
         axes *= np.sign(
             axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])]
         )  # eigenvectors have no sign of their own
-        axes /= np.sqrt(max(variance.mean(), 1e-12))
-        result = np.empty((*self.valid.shape, axes.shape[1]), np.float32)
-        for part in _blocks(np.arange(len(self.valid)), block):
-            result[part] = ((self.values[part] - mean) @ axes) * self.valid[part][..., None]
-        return result
+        return mean, axes / np.sqrt(max(variance.mean(), 1e-12))
 
 
 def _blocks(rows: Rows, size: int) -> list[Rows]:

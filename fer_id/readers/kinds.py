@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fer_id.models.build import HEAD_CLASSES
 from fer_id.readers.baselines import minus_own_median
-from fer_id.readers.networks import Lesson, balanced_loss, fit_network
+from fer_id.readers.networks import Lesson, balanced_loss, fit_network, trained_network
 from fer_id.tasks.features import Features, Reader, linear_reader
 
 PENALTIES = (1.0, 1e-1, 1e-2)
@@ -29,9 +29,12 @@ Fitted = Callable[[Features], Tensor]
 def fit_reader(name: str, lesson: Lesson, seed: int = 0) -> Fitted:
     """Fit the reader of this name; ``seed`` matters to networks alone. Clips without a face are left out of the fit,
     and the logits of such a clip are meaningless."""
+    return _FITS[name](_seen(lesson), seed)
+
+
+def _seen(lesson: Lesson) -> Lesson:
     train, validation = (clips.rows(clips.covered) for clips in (lesson.train, lesson.validation))
-    seen = replace(lesson, train=train, validation=validation, apex=lesson.apex[lesson.train.covered])
-    return _FITS[name](seen, seed)
+    return replace(lesson, train=train, validation=validation, apex=lesson.apex[lesson.train.covered])
 
 
 def apex_frames(intensity: Tensor, valid: Tensor) -> Tensor:
@@ -95,3 +98,31 @@ _FITS: dict[str, Callable[[Lesson, int], Fitted]] = {
     "own_lstm": _own_lstm,
     "shuffled_lstm": _shuffled,
 }
+
+
+FOLDED = ("mean", "lstm")
+"""Readers that begin with a linear map of every frame, into which the principal components can be folded."""
+
+
+def folded_weights(name: str, lesson: Lesson, seed: int, mean: Tensor, axes: Tensor) -> dict[str, Tensor]:
+    """Fit a reader of :data:`FOLDED`, and return the weights of a model's ``head`` (of ``HIDDEN`` units) and
+    ``classifier`` that give its logits from frame features (D) themselves, whose components ``(x - mean) @ axes`` the
+    reader reads."""
+    seen = _seen(lesson)
+    if name == "mean":
+        reader, unit = _pooled(name, seen, seed), torch.eye(axes.shape[1])
+        at_zero, at_unit = (reader(_single_frames(values)).float() for values in (torch.zeros_like(unit), unit))
+        weights = {"classifier.1.weight": (at_unit - at_zero).T, "classifier.1.bias": at_zero[0]}
+        first, bias = "classifier.1.weight", "classifier.1.bias"
+    else:
+        state = trained_network(name, seen, seed).state_dict()
+        weights = {key.replace("classifier.", "classifier.1."): value for key, value in state.items()}
+        first, bias = "head.rnn.weight_ih_l0", "head.rnn.bias_ih_l0"
+    weights[first] = weights[first] @ axes.T
+    weights[bias] = weights[bias] - weights[first] @ mean
+    return weights
+
+
+def _single_frames(values: Tensor) -> Features:
+    """Return values (N, D) as clips of one frame."""
+    return Features(values.unsqueeze(1), torch.ones(len(values), 1, dtype=torch.bool), torch.zeros(len(values)), [])

@@ -57,6 +57,12 @@ def class_weights(label: Tensor, classes: int) -> Tensor:
 
 
 def fit_network(head: str, lesson: Lesson, seed: int) -> Callable[[Features], Tensor]:
+    """Train a head with its classifier, see :func:`trained_network`, and return clips -> logits."""
+    network = trained_network(head, lesson, seed)
+    return lambda clips: _logits(network, clips)
+
+
+def trained_network(head: str, lesson: Lesson, seed: int) -> nn.Module:
     """Train a head with its classifier and return it at the epoch of the lowest balanced loss on inner validation.
 
     Deterministic in the seed on one thread.
@@ -85,7 +91,7 @@ def fit_network(head: str, lesson: Lesson, seed: int) -> Callable[[Features], Te
             if score < lowest:
                 best, lowest = copy.deepcopy(network.state_dict()), score
     network.load_state_dict(best)
-    return lambda clips: _logits(network, clips)
+    return network
 
 
 def _logits(network: nn.Module, clips: Features) -> Tensor:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ from fer_id.progress import say, track
 from fer_id.readers.baselines import minus_child_median
 from fer_id.readers.config import MODES, OF_OTHER_CLIPS, SEEDED
 from fer_id.readers.frame_features import FrameFeatures, Origin
-from fer_id.readers.kinds import apex_frames, fit_reader
+from fer_id.readers.kinds import apex_frames, fit_reader, folded_weights
 from fer_id.readers.networks import Lesson
 from fer_id.tasks.features import Features
 from fer_id.tasks.tabulate import prediction_table
@@ -112,6 +113,17 @@ class ReaderStudy:
         counts |= {name: int((others.fillna(0) < 1).sum()) for name in readers if name in OF_OTHER_CLIPS}
         return {name: count for name, count in counts.items() if count}
 
+    def folded(self, reader: str, seed: int) -> dict[str, Tensor]:
+        """Return head and classifier of a model that gives, on the encoder's frame features, what the reader gives that
+        is fitted on the training clips; see :func:`fer_id.readers.kinds.folded_weights`."""
+        parts = self._lesson()
+        train, validation = (Features(*parts[split]) for split in ("train", "validation"))
+        lesson = Lesson(train, validation, parts["apex"], len(self.labels), self.updates)
+        mean, axes = (
+            torch.from_numpy(each).float() for each in self.features.components(self._rows("train"), self.dim)
+        )
+        return folded_weights(reader, lesson, seed, mean, axes)
+
     def _path(self, reader: str, seed: int) -> Path:
         return self.folder / f"{reader}-s{seed}.parquet"
 
@@ -120,12 +132,12 @@ class ReaderStudy:
         rows: Rows = getattr(self.fold, split)
         return rows[self.clips["label"].iloc[rows].notna().to_numpy()]
 
-    def _lesson(self) -> dict[str, object]:
+    def _lesson(self) -> dict[str, Any]:
         """Return what a worker needs, as weights-only loading takes it."""
         rows = {split: self._rows(split) for split in SPLITS}
         values = torch.from_numpy(self.features.reduced(rows["train"], self.dim))
         valid = torch.from_numpy(np.array(self.features.valid))
-        parts: dict[str, object] = {"classes": len(self.labels), "updates": self.updates}
+        parts: dict[str, Any] = {"classes": len(self.labels), "updates": self.updates}
         for split, of in rows.items():
             table = self.clips.iloc[of]
             label = torch.tensor([self.labels.index(name) for name in table["label"]])

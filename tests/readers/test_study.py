@@ -5,12 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from fer_id.errors import DataError
 from fer_id.evaluation.predictions import check_predictions
 from fer_id.labels import TARGET
+from fer_id.models.build import HEAD_CLASSES
 from fer_id.readers import study as studies
 from fer_id.readers.frame_features import Origin
+from fer_id.readers.networks import HIDDEN
 
 
 def test_predictions_are_those_of_a_run_and_made_once(study, monkeypatch):
@@ -82,3 +86,21 @@ def test_other_clips_of_a_child_are_the_judged_or_the_earlier_ones_as_the_mode_g
     table, alone = (each.predictions("child_set", 0).query("split == 'test'") for each in (personalised, few))
     both = table[table["clip_id"].isin(alone["clip_id"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(both, alone.reset_index(drop=True))  # no judged clip sees another one
+
+
+@pytest.mark.parametrize("reader", ["mean", "lstm"])
+def test_a_folded_reader_is_the_reader_of_the_frames_themselves(study, reader):
+    study.fit([reader], [1])
+    weights = study.folded(reader, 1)
+    head = HEAD_CLASSES[reader](study.features.values.shape[2], HIDDEN, 0.0)
+    both = nn.ModuleDict({"head": head, "classifier": nn.Sequential(nn.Dropout(), nn.Linear(head.dim, len(TARGET)))})
+    both.load_state_dict(weights)
+    rows = study.fold.test
+    frames = torch.from_numpy(np.array(study.features.values[rows], np.float32))
+    valid = torch.from_numpy(np.array(study.features.valid[rows]))
+    with torch.no_grad():
+        logits = both.eval()["classifier"](both["head"](frames, valid))
+    table = study.predictions(reader, 1).query("split == 'test'").reset_index(drop=True)
+    known = table["predicted"].notna().to_numpy()
+    expected = table.loc[known, [f"logit_{name}" for name in TARGET.names]].to_numpy(np.float32)
+    torch.testing.assert_close(logits[torch.from_numpy(known)], torch.from_numpy(expected.copy()), rtol=1e-3, atol=1e-3)
