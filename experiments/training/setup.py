@@ -28,7 +28,7 @@ from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import AFFECT, CROP
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from fer_id.models.network import ClipClassifier
     from fer_id.tasks.features import FeatureBank
@@ -110,7 +110,7 @@ def make_model(
         load = load_model if config.init.run else load_encoder
         load(model, parent.checkpoint())
         if config.init.head_from:
-            load_into(nn.ModuleDict({"head": model.head, "classifier": model.classifier}), config.init.head_from)
+            load_into(torch.nn.ModuleDict({"head": model.head, "classifier": model.classifier}), config.init.head_from)
         _require_affect(config, data, learned=bool(config.init.run))
         return model, {}
     taken = transfer(model, parent.checkpoint(), parent.label_space(), data.labels)

@@ -72,7 +72,7 @@ FREE_KEYS = ("resume", "runs.", "logging.", "explain", "data.num_workers")
 NEWER: Tree = {
     **{"trainer.callbacks": [], "data.balanced": 0, "data.excluding": None, "model.stride": "halved"},
     **{"optim.encoder_lr": 1, "optim.ema": 0, "optim.momentum": 0.9, "loss.votes": 1, "loss.votes_head": 0},
-    **{"protocol.test": True, "trainer.budget": None},
+    **{"protocol.test": True, "trainer.budget": None, "model.affect": False, "loss.affect": 1, "init.head_from": None},
 }
 """Settings that earlier trainings lack, with the values that mean the same, which :func:`job_hash` leaves out."""
 
@@ -111,9 +111,9 @@ def job_hash(config: Tree) -> str:
     """
     settings = dict(leaves(config))
     retired = {f"data.{key}": value for key, value in RETIRED.get(str(settings.get("data.name")), {}).items()}
-    newer = (key for key, default in NEWER.items() if settings.get(key, default) == default)
-    free = (*newer, *FREE_KEYS)
-    counted = {key: value for key, value in (retired | settings).items() if key != "name" and not key.startswith(free)}
+    left_out = {"name", *(key for key, default in NEWER.items() if settings.get(key, default) == default)}
+    every = (retired | settings).items()
+    counted = {key: value for key, value in every if key not in left_out and not key.startswith(FREE_KEYS)}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
 
 

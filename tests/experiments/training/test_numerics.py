@@ -55,7 +55,7 @@ def timings(monkeypatch: pytest.MonkeyPatch) -> Timings:
     """The candidates of every measurement, of which the last one is the fastest."""
     calls: Timings = []
 
-    def measure(model: Any, shape: Any, *, device: Any, precisions: Any, formats: Any) -> list[Numerics]:
+    def measure(model: Any, shape: Any, *, device: Any, precisions: Any, formats: Any, side: int) -> list[Numerics]:
         calls.append((*precisions, *formats))
         pairs = [(p, f) for p in precisions if capabilities.supports(p, device) for f in formats]
         return [Numerics(*pair, 0.1 * number) for number, pair in enumerate(reversed(pairs), start=1)]

@@ -419,7 +419,10 @@ def test_a_run_on_real_children_with_consent_that_passes_is_released(
         (["release", "nowhere"], "is not a run"),
         (["release", "verify"], "say fer-id release verify BUNDLE"),
         (["release", "nowhere", "more"], "is of verify only"),
-        (["release", "nowhere", "policy=reserch"], "policy=reserch: unknown. Known: demonstration, research, therapy"),
+        (
+            ["release", "nowhere", "policy=reserch"],
+            "policy=reserch: unknown. Known: demonstration, fer2013, research, therapy",
+        ),
         (["release", "nowhere", "policy=nowhere.yaml"], "nowhere.yaml: no such file"),
         (["card", "nowhere"], "is not a run"),
     ],
