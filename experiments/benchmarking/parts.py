@@ -26,6 +26,7 @@ from fer_id.files import atomic_write_bytes, sha256
 from fer_id.models.build import ModelCost, model_cost
 from fer_id.models.config import ModelConfig
 from fer_id.progress import say, track
+from fer_id.readers.config import SEEDED
 from fer_id.readers.frame_features import FrameFeatures, Origin
 from fer_id.readers.kinds import FOLDED
 from fer_id.readers.networks import HIDDEN
@@ -66,7 +67,7 @@ def finetunings(config: BenchmarkConfig, encoder: RunDir) -> dict[str, TrainConf
             _common(config),
             name=f"{study_name(config)}/finetuned/{head}",
             data=replace(config.data, frames="clip"),
-            model=replace(model, head=head, hidden=HIDDEN),
+            model=replace(model, head=head, hidden=HIDDEN if head in SEEDED else model.hidden),
             protocol=replace(config.protocol, at_most=tuning.at_most),
             init=InitConfig(encoder_from=str(encoder.path)),
             optim=replace(config.optim, lr=tuning.lr, encoder_lr=tuning.encoder_lr),
