@@ -230,7 +230,7 @@ def from_frozen(study: ReaderStudy, training: TrainConfig, seed: int) -> tuple[R
     few, head = replace(study, fold=replace(study.fold, **chosen)), training.model.head
     if head not in FOLDED:
         return few, training
-    path = few.folder / f"{head}-head.pt"
+    path = few.folder / f"{head}-s{seed}-head.pt"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()

@@ -22,6 +22,7 @@ __all__ = ["BenchmarkConfig", "benchmark"]
 
 def benchmark(config: BenchmarkConfig) -> str:
     """Make what is missing (encoders, features, readers, fine-tunings), plan, judge; return the result as text."""
+    from data_modules.simulated import require_this_simulation
     from experiments.benchmarking import low_resource, parts
     from experiments.verbs.train import train
     from fer_id.readers.results import BenchmarkResults, Encoder, FineTuned, judge, plan_contrasts
@@ -37,6 +38,7 @@ def benchmark(config: BenchmarkConfig) -> str:
             f"{config.data.store[0]} holds real children, whose features would lie where a withdrawal of consent does "
             "not look: a benchmark is of simulated or drawn clips. For children: fer-id adapt, fer-id compare"
         )
+    require_this_simulation(clips[config.reference].stores)
     for data in clips.values():
         require_clips(data.clips, data.fold, config.readers)
     plans, costs = parts.plan(config, clips)
@@ -51,7 +53,7 @@ def benchmark(config: BenchmarkConfig) -> str:
         studies[name] = parts.reader_study(config, runs[name], clips[name])
         studies[name].fit(config.readers, config.seeds, config.workers)
     contrasts = [ReaderContrast.parse(text) for text in config.contrasts]
-    planned = plan_contrasts(contrasts, studies, config.seeds, Path(config.out))
+    planned = plan_contrasts(contrasts, studies, config.seeds)
     tuned = {}
     for head, training in parts.finetunings(config, runs[config.reference]).items():
         few, training = parts.from_frozen(studies[config.reference], training, config.seeds[0])
@@ -60,8 +62,8 @@ def benchmark(config: BenchmarkConfig) -> str:
         train(training)
         frozen = head if head in config.readers else None
         if frozen:
-            few.fit([frozen], config.seeds, config.workers)
-        tuned[head] = FineTuned.of(RunDir.open(path), few, frozen, config.seeds)
+            few.fit([frozen], config.seeds[:1])  # the reader that the training began as
+        tuned[head] = FineTuned.of(RunDir.open(path), few, frozen, config.seeds[:1])
     encoders = [Encoder.of(run, studies[name], config.readers, config.seeds) for name, run in runs.items()]
     results = BenchmarkResults(
         encoders=encoders,

@@ -20,11 +20,10 @@ from fer_id.evaluation.contrasts import (
     verdicts,
 )
 from fer_id.evaluation.scores import Floats
-from fer_id.files import read_json, write_json
+from fer_id.files import write_json
 from fer_id.progress import say
 from fer_id.readers.config import ReaderContrast
 from fer_id.runs.run_dir import RunDir
-from fer_id.shapes import Number, record
 
 if TYPE_CHECKING:
     from fer_id.readers.low_resource import LearningCurve
@@ -130,10 +129,9 @@ class FineTuned:
 
 @dataclass(frozen=True)
 class Plan:
-    """Planned errors of the contrasts by name, and what they were estimated from."""
+    """Planned errors of the contrasts by name."""
 
     errors: dict[str, RecallEstimate]
-    source: str
 
     @property
     def tests(self) -> int:
@@ -158,20 +156,18 @@ class BenchmarkResults:
 
 
 def plan_contrasts(
-    contrasts: Sequence[ReaderContrast], studies: Mapping[str, ReaderStudy], seeds: Sequence[int], out: Path
+    contrasts: Sequence[ReaderContrast], studies: Mapping[str, ReaderStudy], seeds: Sequence[int]
 ) -> Plan:
     """Estimate what each contrast will be able to detect, before any test clip is judged, and print it.
 
-    The pilot are the earlier results in ``out``, where they are of the same contrasts, else inner validation.
+    The pilot is inner validation.
     """
-    plan = _earlier(out, {contrast.name for contrast in contrasts})
-    if plan is None:
-        errors = {}
-        for contrast in contrasts:
-            study = studies[contrast.first[0]]
-            pilot = difference(contrast, studies, seeds, "validation")
-            errors[contrast.name] = planned(pilot, study.judged("validation"), study.judged("test"))
-        plan = Plan(errors, "inner validation")
+    errors = {}
+    for contrast in contrasts:
+        study = studies[contrast.first[0]]
+        pilot = difference(contrast, studies, seeds, "validation")
+        errors[contrast.name] = planned(pilot, study.judged("validation"), study.judged("test"))
+    plan = Plan(errors)
     for name, error in plan.errors.items():
         if error.why_not or np.isnan(error.error):
             say(f"planned: {name}: no error is known ({error.why_not or 'too few validation stills of a class'})")
@@ -179,7 +175,7 @@ def plan_contrasts(
         alone, corrected = 100 * error.detectable(), 100 * error.detectable(plan.tests)
         say(
             f"planned: {name}: detects {alone:.1f} points of macro recall with 80 % power, {corrected:.1f} after Holm "
-            f"over {plan.tests} (standard error {100 * error.error:.2f}, from {plan.source})"
+            f"over {plan.tests} (standard error {100 * error.error:.2f}, from inner validation)"
         )
     return plan
 
@@ -223,33 +219,9 @@ def by_label(right: Floats, clips: Clips) -> list[float]:
 
 
 def write_results(results: Mapping[str, Verdict], out: Path) -> None:
-    """Write ``benchmark.json``: value, variances, clusters and verdict of each contrast, the pilot of a later plan."""
+    """Write ``benchmark.json``: value, variances, clusters and verdict of each contrast."""
     rows = {
         name: {**vars(verdict.estimate), "p_holm": verdict.p_holm, "bound": verdict.bound, "answer": verdict.answer}
         for name, verdict in results.items()
     }
     write_json(out / RESULTS, {"contrasts": rows})
-
-
-def _earlier(out: Path, names: set[str]) -> Plan | None:
-    """Return the errors that earlier results of the same contrasts had; None without them."""
-    if not (out / RESULTS).is_file():
-        return None
-    rows = read_json(out / RESULTS, RunError).get("contrasts")
-    if not isinstance(rows, dict) or set(rows) != names:
-        return None
-    keys = ("value", "sampling", "training", "clusters", "trainings")
-    known = {name: {key: row.get(key) for key in keys} for name, row in rows.items()}
-    typed = record(dict[str, dict[str, Number | None]], known, str(out / RESULTS), RunError)
-    nan = float("nan")
-    errors = {
-        name: RecallEstimate(
-            nan if row["value"] is None else row["value"],
-            nan if row["sampling"] is None else row["sampling"],
-            row["training"],
-            int(row["clusters"] or 0),
-            int(row["trainings"] or 1),
-        )
-        for name, row in typed.items()
-    }
-    return Plan(errors, "earlier results")

@@ -106,7 +106,7 @@ def contrasts_table(results: BenchmarkResults) -> pd.DataFrame:
         row |= {"first": "/".join(contrast.first), "second": "/".join(contrast.second)} | extent(verdict.estimate)
         row |= {"p": verdict.estimate.p, "p_holm": verdict.p_holm, "verdict": verdict.answer, "bound": verdict.bound}
         row |= {"detectable": verdict.estimate.detectable(), "detectable_holm": verdict.estimate.detectable(tests)}
-        rows.append(row | {"planned_holm": plan.errors[contrast.name].detectable(tests), "planned_from": plan.source})
+        rows.append(row | {"planned_holm": plan.errors[contrast.name].detectable(tests)})
     return pd.DataFrame(rows)
 
 
