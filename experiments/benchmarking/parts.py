@@ -178,7 +178,7 @@ def rule(config: BenchmarkConfig, reference: RunDir, study: ReaderStudy) -> list
         sentences.append(no_baseline(lacking))
     if config.budget is not None:
         sentences.append(
-            f"All parts share {config.budget:.2g} multiply-adds, {config.budget / budget.RATE / 60:.0f} minutes of two "
+            f"All parts share {config.budget:.3g} multiply-adds, {config.budget / budget.RATE / 60:.0f} minutes of two "
             "cores without bf16 arithmetic: the encoders see what preparation, features and readers leave."
         )
     if config.others_at_most:
