@@ -82,7 +82,11 @@ def test_every_run_is_tested_against_the_first_and_the_tests_are_corrected_for_t
 )
 def test_the_tests_are_summed_up_for_any_number_of_runs(make_run, tmp_path, skills, sentence):
     runs = [make_run(f"study/{name}", skill=skill, subjects=8) for name, skill in zip("abc", skills, strict=False)]
-    assert sentence in compared(runs, tmp_path / "out")[0]
+    page = compared(runs, tmp_path / "out")[0]
+    assert sentence in page
+    assert ("That is of these trainings" in page) == (
+        "is shown to be" in sentence and "none is shown to be more or" not in sentence
+    )
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,8 @@ def _differences(compared: Sequence[Compared], reference: Compared) -> list[str]
         values = [paired.differences["accuracy_with_missing"].value for p, paired in tested if p < ALPHA]
         more, less = sum(value > 0 for value in values), sum(value < 0 for value in values)
         sentences.append(_tested([run.name for run in compared if run.p_holm is not None], reference.name, more, less))
+        if values:
+            sentences.append("That is of these trainings: what another seed would change is in no interval and no p.")
         if hopeless := too_few(reference.metrics.n_subjects, len(tested), words.units(reference.people)):
             sentences.append(hopeless)
     if unpaired:
