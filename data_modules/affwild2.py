@@ -57,8 +57,10 @@ _MOST_LINES = 3
 
 @dataclass
 class AffWild2Config(FrameSequenceConfig, DividedConfig):
-    """Aff-Wild2's settings, and its rule: windows of every ``step``-th frame, labelled by the majority; valence and
-    arousal are the means over the frames that have them, where these are more than the share ``majority``."""
+    """Aff-Wild2's settings, and its rule: windows of every ``step``-th frame, labelled by the majority.
+
+    Valence and arousal are the means over the frames that have them, where these are more than the share ``majority``.
+    """
 
     surroundings: ClassVar[bool] = False
     recorded: ClassVar[tuple[str, ...]] = (

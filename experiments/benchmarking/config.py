@@ -52,8 +52,10 @@ class PretrainConfig:
 
 @dataclass
 class FinetuneConfig:
-    """Training of the reference's encoder end to end on clips: whether frozen features decide. The heads mean and lstm
-    begin as the readers of these names, fitted on the same clips."""
+    """Training of the reference's encoder end to end on clips: whether frozen features decide.
+
+    The heads mean and lstm begin as the readers of these names, fitted on the same clips.
+    """
 
     heads: list[str] = setting(["lstm", "mean"], help="a training with each of these heads; empty: none")
     at_most: list[int] = setting([], min=1, max=100_000_000, help="[train, validation, test] clips; empty: all")

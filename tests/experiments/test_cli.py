@@ -67,6 +67,14 @@ def test_every_setting_of_train_has_help(capsys: Capture) -> None:
     assert not re.search(type_first, output, re.MULTILINE)
 
 
+@pytest.mark.parametrize("arguments", [["prepare", "data=affwild2"], ["benchmark"]])
+def test_the_words_on_a_section_are_whole_sentences(arguments: list[str], capsys: Capture) -> None:
+    assert main([*arguments, "--help"]) == DONE
+    sections = re.findall(r"^[a-z_.]+: .*(?:\n  [^=\n]*$)*", capsys.readouterr().out, re.MULTILINE)
+    assert sections
+    assert [text for text in sections if not text.endswith(".")] == []
+
+
 def test_an_unknown_verb(capsys: Capture) -> None:
     assert main(["trian", "data=fer2013"]) == USERS_FAULT
     output = capsys.readouterr()
