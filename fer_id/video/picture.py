@@ -36,6 +36,9 @@ WIDTH = 11.0  # inches
 LONGEST_ROW_S = 300.0
 MOST_ROWS = 12
 
+MOST_ENTRIES = 8
+"""Entries of the legend on one line, beside the words on what the model is for."""
+
 _ABSENT, _HATCH = "#e4e7ec", "////"
 _LANE = (-0.26, -0.06)  # lane of answers, below the probabilities
 _FACES = (-0.38, -0.31)  # lane of frames with and without a face, below the answers
@@ -58,10 +61,11 @@ def draw(timeline: Timeline) -> Figure:
         for axes, (start, end) in zip(many, rows, strict=True):
             _draw_row(axes, timeline, start, end)
         many[-1].set_xlabel("time in the video (min:s)")
+        entries = _legend(timeline)
         figure.legend(
-            handles=_legend(timeline),
+            handles=entries,
             loc="outside lower left",
-            ncols=len(timeline.labels) + 3,
+            ncols=len(entries) if len(entries) <= MOST_ENTRIES else math.ceil(len(entries) / 2),
             frameon=False,
             fontsize=8,
         )
