@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from experiments.training.budget import PASSES
 from fer_id.errors import ConfigError
 from fer_id.models.build import ModelCost
 from fer_id.models.config import ModelConfig
@@ -97,7 +98,7 @@ def of_low_resource(readers: Sequence[str], children: Sequence[int]) -> Cost:
 
 def of_training(what: str, model: ModelCost, learned: float, judged: float) -> Cost:
     """Return the cost of so many frames in training, and as many as ``judged`` without a backward pass."""
-    return Cost.of_frames(what, model, 3 * learned + judged)
+    return Cost.of_frames(what, model, PASSES * learned + judged)
 
 
 def shares(budget: float, spent: Sequence[Cost], encoders: Sequence[str], reference: str) -> dict[str, float]:
@@ -128,7 +129,7 @@ def passes(
     smaller = sum((end - share) * (side / CROP) ** 2 for (share, side), end in zip(resolution, ends, strict=False))
     before = resolution[0][0] if resolution else 1.0
     size = before + smaller if any_size else 1.0
-    pictures = max(1, int((seconds / frame_seconds(model) - judged) / (3 * size)))
+    pictures = max(1, int((seconds / frame_seconds(model) - judged) / (PASSES * size)))
     epochs = max(1, -(-pictures // stills))
     plan = Passes(max(1, pictures // epochs), epochs)
     return plan, of_training(f"{config.name} on stills", model, pictures * size, judged)

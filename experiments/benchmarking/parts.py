@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from data_modules.base import FerDataModule
 from data_modules.config import DataConfig
@@ -22,8 +20,9 @@ from experiments.verbs.controls import require_one_length
 from experiments.verbs.models import model_file
 from fer_id.errors import ConfigError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig, Rows
-from fer_id.files import atomic_write_bytes, sha256
+from fer_id.files import sha256
 from fer_id.models.build import ModelCost, model_cost
+from fer_id.models.checkpoint import write_tensors
 from fer_id.models.config import ModelConfig
 from fer_id.progress import say, track
 from fer_id.readers.config import SEEDED
@@ -233,7 +232,5 @@ def from_frozen(study: ReaderStudy, training: TrainConfig, seed: int) -> tuple[R
     path = few.folder / f"{head}-s{seed}-head.pt"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = io.BytesIO()
-        torch.save(few.folded(head, seed), content)
-        atomic_write_bytes(path, content.getvalue())
+        write_tensors(few.folded(head, seed), path)
     return few, replace(training, init=replace(training.init, head_from=str(path)))

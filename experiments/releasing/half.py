@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,9 +16,8 @@ from experiments.verbs.explain import explain_run
 from fer_id.callbacks.record import WritePredictions
 from fer_id.errors import RunError
 from fer_id.explain.config import ExplainConfig
-from fer_id.files import atomic_write_bytes
 from fer_id.loggers.run_logger import RunLogger
-from fer_id.models.checkpoint import MODEL, is_finite, load_model, load_state
+from fer_id.models.checkpoint import MODEL, is_finite, load_model, load_state, write_tensors
 from fer_id.progress import say
 from fer_id.reporting.report import write_evaluation, write_report
 from fer_id.runs.run_dir import RunDir
@@ -53,9 +51,7 @@ def half_run(run: RunDir, explain: ExplainConfig | None = None) -> RunDir:
     config["trainer"] |= {"precision": "32", "memory_format": "contiguous"}
     job = run.job().model_copy(update={"precision": "32", "memory_format": "contiguous"})
     with RunDir.claim(half.path, config, job):
-        content = io.BytesIO()
-        torch.save({"state_dict": state}, content)
-        atomic_write_bytes(half.path / "checkpoints" / "best.ckpt", content.getvalue())
+        write_tensors({"state_dict": state}, half.path / "checkpoints" / "best.ckpt")
         shutil.copyfile(run.path / "metrics.jsonl", half.path / "metrics.jsonl")
         load_model(trained.model, half.checkpoint())
         task = ClipClassification(trained.model, trained.labels, test_views=trained.config.trainer.test_views)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from fer_id.errors import Problems, RunError
-from fer_id.evaluation.predictions import check_predictions, class_columns, class_names
+from fer_id.evaluation.predictions import PREDICTED_AFFECT, check_predictions, class_columns, class_names
 from fer_id.evaluation.scores import Floats
 from fer_id.labels import LabelSpace
 from fer_id.runs.job import Cost
@@ -67,12 +67,13 @@ def average_runs(runs: Sequence[RunDir], out: str | Path, command: str) -> RunDi
 
 def averaged_predictions(tables: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """Return the predictions of the mean probabilities of members, each given with its name; logits are the logarithms.
+    Valence and arousal are means too, and are absent where a member predicts none.
 
     A clip without a prediction of one member has none. Raise RunError where members differ in clips, labels or classes.
     """
     first = tables[0][1]
     labels, problems = LabelSpace("the members' classes", class_names(first)), Problems("members of an average")
-    rows, probabilities = list[pd.DataFrame](), list[Floats]()
+    rows, probabilities, affect = list[pd.DataFrame](), list[Floats](), list[Floats]()
     for name, table in tables:
         if class_names(table) != labels.names:
             problems.add(f"{name} tells {', '.join(class_names(table))}, {tables[0][0]} {', '.join(labels.names)}")
@@ -81,6 +82,8 @@ def averaged_predictions(tables: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataF
         ordered = table.sort_values(KEY).reset_index(drop=True)
         rows.append(ordered)
         probabilities.append(class_columns(ordered, labels))
+        if set(PREDICTED_AFFECT) <= set(ordered):
+            affect.append(ordered[[*PREDICTED_AFFECT]].to_numpy(np.float64))
         facts = [*KEY, "subject_id", "label"]
         if not ordered[facts].astype(object).fillna("").equals(rows[0][facts].astype(object).fillna("")):
             problems.add(f"{name} predicts other clips, or has other labels of them, than {tables[0][0]}")
@@ -94,4 +97,7 @@ def averaged_predictions(tables: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataF
         logits = np.log(mean.clip(np.finfo(np.float64).tiny))
     for column, name in enumerate(labels.names):
         table[f"p_{name}"], table[f"logit_{name}"], table[f"q_{name}"] = mean[:, column], logits[:, column], np.nan
+    table = table.drop(columns=[*PREDICTED_AFFECT], errors="ignore")
+    if len(affect) == len(tables):
+        table[[*PREDICTED_AFFECT]] = np.mean(affect, axis=0)
     return table.assign(flagged=~known)

@@ -22,7 +22,7 @@ WHOLE, REFITTED = "whole clip", "whole clip, re-fitted"
 MEAN, CHOSEN, CONFIDENT = "mean of the frames", "chosen frame", "most confident frame"
 SHUFFLED, REVERSED, HINDSIGHT = "shuffled frames", "reversed frames", "best frame with hindsight"
 SENSITIVITY = "how much this model relies on the order; no evidence that order helps, as it never learned other orders"
-"""What a figure says whose frames are in another order at test alone."""
+"""Sentence beside the accuracy on frames that are in another order at test alone."""
 
 CONTROLS = {
     WHOLE: "the model as it is, on all frames in order",

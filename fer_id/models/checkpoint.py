@@ -78,9 +78,14 @@ def load_encoder(model: ClipClassifier, path: str | Path) -> None:
 
 def write_checkpoint(task: nn.Module, path: Path) -> None:
     """Write the weights of an untrained task in the format of a training checkpoint."""
-    content = io.BytesIO()
-    torch.save({"state_dict": task.state_dict()}, content)
-    atomic_write_bytes(path, content.getvalue())
+    write_tensors({"state_dict": task.state_dict()}, path)
+
+
+def write_tensors(content: Mapping[str, Any], path: Path) -> None:
+    """Write tensors by name, or nested, to a file, whole or not at all; :func:`load_state` reads it."""
+    data = io.BytesIO()
+    torch.save(content, data)
+    atomic_write_bytes(path, data.getvalue())
 
 
 def load_into(module: nn.Module, path: str | Path, part: str = "") -> None:

@@ -34,7 +34,7 @@ MODES = (
     "looks at other clips of the tested child: say protocol=holdout and protocol.mode=transductive, or "
     "mode=personalised where a video holds several clips (a drawn or simulated clip is a video of its own)"
 )
-"""What a protocol must say for the readers :data:`OF_OTHER_CLIPS`."""
+"""Refusal of the readers :data:`OF_OTHER_CLIPS` under another protocol, after their names."""
 
 QUESTIONS = {
     ("mean", "frame"): "Do more frames tell more than one?",

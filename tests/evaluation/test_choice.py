@@ -9,6 +9,7 @@ from fer_id.errors import RunError
 from fer_id.evaluation.averaged import averaged_predictions
 from fer_id.evaluation.choice import loss_difference, validation_losses
 from fer_id.evaluation.metrics import compute_metrics
+from fer_id.evaluation.predictions import PREDICTED_AFFECT
 from fer_id.labels import TARGET
 
 
@@ -61,3 +62,15 @@ def test_an_average_is_the_mean_of_the_probabilities(random_table, table_from) -
     assert lost["flagged"]
     with pytest.raises(RunError, match="b predicts other clips, or has other labels of them, than a"):
         averaged_predictions([("a", first), ("b", first.iloc[1:])])
+
+
+def test_an_average_rates_valence_and_arousal_where_every_member_does(random_table) -> None:
+    rng = np.random.default_rng(0)
+    plain = validated(random_table, seed=0)
+    first, second = (plain.assign(**{name: rng.uniform(-1, 1, len(plain)) for name in PREDICTED_AFFECT}) for _ in "ab")
+    mean = averaged_predictions([("a", first), ("b", second)]).set_index(["split", "clip_id"])
+    for name in PREDICTED_AFFECT:
+        by_hand = (first.set_index(["split", "clip_id"])[name] + second.set_index(["split", "clip_id"])[name]) / 2
+        pd.testing.assert_series_equal(mean[name], by_hand.loc[mean.index])
+    for tables in ([("a", first), ("b", plain)], [("a", plain), ("b", first)]):
+        assert not set(PREDICTED_AFFECT) & set(averaged_predictions(tables))

@@ -200,9 +200,9 @@ def _by_loss(compared: Sequence[Compared], reference: Compared) -> list[str]:
     number = max((run.choice.clips for run in compared if run.choice), default=0)
     if not number:
         return []
-    shown = ", ".join(parts) or f"no run differs by {BETTER_SE:.0f} standard errors"
+    differences = ", ".join(parts) or f"no run differs by {BETTER_SE:.0f} standard errors"
     of = counted(number, "inner-validation clip")
-    return [f"Beside {reference.name}, by the negative log-likelihood of {of}, pair by pair: {shown}."]
+    return [f"Beside {reference.name}, by the negative log-likelihood of {of}, pair by pair: {differences}."]
 
 
 def _flattering(among: Sequence[Compared], best: Compared | None) -> list[str]:

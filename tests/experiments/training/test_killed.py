@@ -100,10 +100,10 @@ def single(live: Callable[[dict[str, Story]], Stories]) -> Stories:
 def test_killed_at_every_moment_it_ends_with_the_weights_of_one_that_never_stopped(single: Stories, same: Same) -> None:
     runs, ended = single
     assert [code for code, _ in ended["straight"]] == [DONE], ended["straight"]
-    for (moment, (how, *_)), (code, said) in zip(MOMENTS.items(), ended["killed"][:-1], strict=True):
-        assert code == (KILLED if how != "term" else TERMINATED), f"{moment}: {said}"
-        assert how != "term" or "fer-id: terminated; the same command" in said
-        assert "Traceback" not in said
+    for (moment, (how, *_)), (code, output) in zip(MOMENTS.items(), ended["killed"][:-1], strict=True):
+        assert code == (KILLED if how != "term" else TERMINATED), f"{moment}: {output}"
+        assert how != "term" or "fer-id: terminated; the same command" in output
+        assert "Traceback" not in output
     assert ended["killed"][-1][0] == DONE, ended["killed"][-1][1]
     assert same(runs["killed"], runs["straight"])
     assert sorted(path.name for path in (runs["killed"].path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
