@@ -96,7 +96,9 @@ def install_with_uv() -> str:
     bootstrap = [*PIP, "install", "--constraint", "constraints.txt", "uv"]
     if subprocess.run(bootstrap, capture_output=True, check=False).returncode:
         return "pip found no uv of the version in constraints.txt"
-    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable, *REQUIREMENTS]
+    # Bytecode, as pip writes it: a container often forbids Python to, and every process would compile torch anew.
+    options = ["--quiet", "--compile-bytecode", "--python", sys.executable]
+    uv = [sys.executable, "-m", "uv", "pip", "install", *options, *REQUIREMENTS]
     return "uv failed" if subprocess.run(uv, env=uv_environment(settings), check=False).returncode else ""
 
 

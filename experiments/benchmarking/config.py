@@ -14,7 +14,7 @@ from fer_id.errors import ConfigError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig
 from fer_id.explain.config import ExplainConfig
 from fer_id.preprocessing.augmentation import AugmentConfig
-from fer_id.readers.config import MODES, OF_OTHER_CLIPS, READERS, ReaderContrast
+from fer_id.readers.config import MODES, OF_OTHER_CLIPS, READERS, UPDATES, ReaderContrast
 from fer_id.settings import PATH, SELECTOR, Clash, setting
 from fer_id.tasks.config import LossConfig, OptimConfig
 
@@ -105,7 +105,7 @@ class BenchmarkConfig:
     )
     seeds: list[int] = setting([0, 1, 2, 3, 4], min=0, max=2**32 - 1, help="of the readers that are networks")
     reader_updates: int = setting(
-        240, min=1, max=1_000_000, help="updates of a network, in batches of 128 clips and whole passes"
+        UPDATES, min=1, max=1_000_000, help="updates of a network, in batches of 128 clips and whole passes"
     )
     workers: int = setting(2, min=1, max=256, help="processes that fit readers, one thread each")
     others_at_most: list[int] = setting(

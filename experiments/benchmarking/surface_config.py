@@ -9,7 +9,7 @@ from itertools import product
 from experiments.config import RunsConfig
 from fer_id.errors import ConfigError
 from fer_id.evaluation.config import SPLITS
-from fer_id.readers.config import OF_OTHER_CLIPS, READERS, ReaderContrast
+from fer_id.readers.config import OF_OTHER_CLIPS, READERS, UPDATES, ReaderContrast
 from fer_id.settings import PATH, Clash, setting
 
 
@@ -37,7 +37,7 @@ class SurfaceConfig:
     )
     relevant: float = setting(0.03, above=0, max=1, help="difference in macro recall that matters")
     seeds: list[int] = setting([0, 1, 2], min=0, max=2**32 - 1, help="of the readers that are networks")
-    reader_updates: int = setting(240, min=1, max=1_000_000, help="updates of a network, in batches of 128 clips")
+    reader_updates: int = setting(UPDATES, min=1, max=1_000_000, help="updates of a network, in batches of 128 clips")
     workers: int = setting(2, min=1, max=256, help="processes that simulate, and that fit readers")
     name: str = setting("surface", help="folder of features and predictions under runs.root", kind=PATH)
     out: str = setting("compare/surface", help="folder of the page and the tables")

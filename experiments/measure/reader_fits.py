@@ -42,6 +42,7 @@ def fitting() -> Iterator[Result]:
         shape = f"{CLIPS + KNOWN:,} clips, {features.values.shape[2]} to {ReaderStudy.dim} features"
         yield Result("principal components of all clips", took, "s", note=shape)
         lesson = _lesson(components[0], features.valid, label)
+        _fit("frame", lesson)  # not timed: the first optimiser of a process imports much of torch, for seconds
         for name in READERS:
             began = time.process_time()
             took = seconds(lambda: _fit(name, lesson))  # noqa: B023

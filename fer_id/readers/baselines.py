@@ -29,13 +29,15 @@ def minus_child_median(clips: Features, subjects: Sequence[str], known: Known | 
     ``known`` they are among those, the earlier clips of the tested subjects that a personalised protocol learns from.
     """
     pool, owners = (clips, subjects) if known is None else known
-    values = clips.values.clone()
-    rows: dict[str, list[int]] = {}
-    for row, subject in enumerate(owners):
-        rows.setdefault(subject, []).append(row)
-    for row, (name, subject) in enumerate(zip(clips.clip_ids, subjects, strict=True)):
-        others = [other for other in rows.get(subject, []) if pool.clip_ids[other] != name]
-        if len(frames := pool.values[others][pool.valid[others]]):
-            middle = (len(frames) - 1) // 2
-            values[row] -= torch.from_numpy(np.partition(frames.numpy(), middle, axis=0)[middle])
+    values, names = clips.values.clone(), np.asarray(pool.clip_ids)
+    own, tested = np.asarray(owners), np.asarray(subjects)
+    for subject in np.unique(tested):
+        rows = own == subject
+        frames = pool.values[rows][pool.valid[rows]].numpy()
+        source = np.repeat(names[rows], pool.valid[rows].sum(dim=1))
+        for row in np.flatnonzero(tested == subject):
+            others = frames[source != clips.clip_ids[row]]
+            if len(others):
+                middle = (len(others) - 1) // 2
+                values[row] -= torch.from_numpy(np.partition(others, middle, axis=0)[middle])
     return replace(clips, values=values.masked_fill(~clips.valid.unsqueeze(-1), 0.0))

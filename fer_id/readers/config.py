@@ -27,6 +27,9 @@ READERS = {
 SEEDED = ("lstm", "own_lstm", "shuffled_lstm", "attention")
 """Readers that depend on a seed: networks. The others are convex problems with one solution."""
 
+UPDATES = 160
+"""Updates of a network, in batches of 128 clips, rounded up to whole passes over the training clips."""
+
 OF_OTHER_CLIPS = ("child_set",)
 """Readers that look at other clips of the judged child."""
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_id.models.build import HEAD_CLASSES
+from fer_id.readers.config import UPDATES
 from fer_id.tasks.features import Features
 
 HIDDEN, BATCH, RATE, DECAY, DROPOUT = 64, 128, 3e-3, 1e-2, 0.2
@@ -28,7 +29,7 @@ class Lesson:
     validation: Features
     apex: Tensor
     classes: int
-    updates: int = 240  # of a network, rounded up to whole passes over the training clips
+    updates: int = UPDATES
 
 
 class _Network(nn.Module):
@@ -73,7 +74,7 @@ def trained_network(head: str, lesson: Lesson, seed: int) -> nn.Module:
         network = _Network(head, train.values.shape[2], lesson.classes)
         steps = -(-len(train.label) // BATCH)
         passes = -(-lesson.updates // steps)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=passes * steps)
         weight = class_weights(train.label, lesson.classes).float()
         best, lowest = copy.deepcopy(network.state_dict()), float("inf")

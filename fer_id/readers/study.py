@@ -35,7 +35,7 @@ from fer_id.models.heads import FEWEST
 from fer_id.parquet import read_parquet
 from fer_id.progress import say, track
 from fer_id.readers.baselines import minus_child_median
-from fer_id.readers.config import MODES, OF_OTHER_CLIPS, SEEDED
+from fer_id.readers.config import MODES, OF_OTHER_CLIPS, SEEDED, UPDATES
 from fer_id.readers.frame_features import FrameFeatures, Origin
 from fer_id.readers.kinds import apex_frames, fit_reader, folded_weights
 from fer_id.readers.networks import Lesson
@@ -67,7 +67,7 @@ class ReaderStudy:
     fold: Fold
     labels: LabelSpace
     dim: int = DIM
-    updates: int = 240
+    updates: int = UPDATES
     groups: Sequence[str] = ()
 
     @property
