@@ -27,7 +27,7 @@ READERS = {
 SEEDED = ("lstm", "own_lstm", "shuffled_lstm", "attention")
 """Readers that depend on a seed: networks. The others are convex problems with one solution."""
 
-UPDATES = 160
+UPDATES = 120
 """Updates of a network, in batches of 128 clips, rounded up to whole passes over the training clips."""
 
 OF_OTHER_CLIPS = ("child_set",)

@@ -13,7 +13,7 @@ from fer_id.models.build import HEAD_CLASSES
 from fer_id.readers.config import UPDATES
 from fer_id.tasks.features import Features
 
-HIDDEN, BATCH, RATE, DECAY, DROPOUT = 64, 128, 3e-3, 1e-2, 0.2
+HIDDEN, BATCH, RATE, DECAY, DROPOUT = 64, 128, 8e-3, 1e-2, 0.2
 """Units of the head, clips in a step, peak of the one-cycle rate, weight decay, dropout of the clip's vector."""
 
 

@@ -43,7 +43,7 @@ from fer_id.tasks.features import Features
 from fer_id.tasks.tabulate import prediction_table
 from fer_id.types import Predicted
 
-VERSION = 1
+VERSION = 2
 """Raised where the same settings would give other predictions."""
 
 DIM = 64
