@@ -107,7 +107,9 @@ def drive(
         obstructed, hidden = _obstructed(lit, act, points[t], float(times[t]), base.gray)
         valid[t] = not (act.away[t] or hidden > HIDDEN)
         if valid[t]:
-            frames[t] = np.clip(obstructed + grain[t], 0, 255).round()
+            frames[t] = cv2.add(
+                obstructed.astype(np.float32), cv2.cvtColor(grain[t], cv2.COLOR_GRAY2RGB), dtype=cv2.CV_8U
+            )
     missed = landmark_noise * EYE_DISTANCE * rng.standard_normal(points.shape)
     placed = np.where(valid[:, None, None], points + missed, np.nan).astype(np.float32)
     return Driven(StoredClip(frames, placed, valid), folded(own_maps))
