@@ -59,7 +59,8 @@ def eye_centres(landmarks68: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def eye_similarity(landmarks68: NDArray[np.floating], size: int = CROP) -> NDArray[np.float64]:
     """Compute the similarity (rotation, scale, shift), float64 (2, 3), from image pixels to those of a crop of side
-    ``size``, that maps the eye centres of ``landmarks68`` (iBUG order) to :func:`eye_places`; of several faces (..., 68, 2) that of each, (..., 2, 3).
+    ``size``, that maps the eye centres of ``landmarks68`` (iBUG order) to :func:`eye_places`; of several
+    faces (..., 68, 2) that of each, (..., 2, 3).
 
     Two points determine a similarity: in complex numbers, ``z -> a z + b`` with ``a`` the ratio of the two eye-to-eye
     vectors. Raise DataError where an eye point is NaN or infinite, or the eye centres are less than a pixel apart; data

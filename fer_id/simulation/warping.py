@@ -48,7 +48,7 @@ def backward_maps(sources: Points, targets: Points) -> Maps:
 
 def remap(picture: NDArray[np.float32], where: Maps) -> NDArray[np.float32]:
     """Return a picture (H, W, C) as a backward map (64, 64, 2) shows it, (64, 64, C)."""
-    seen = cv2.remap(picture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    seen = cv2.remap(picture, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(seen, np.float32).reshape(CROP, CROP, -1)
 
 
@@ -90,7 +90,7 @@ def _bend(at: Points, knots: Points) -> NDArray[np.float64]:
     """Compute r^2 log r^2 between points (M, 2) and knots (N, 2), (M, N)."""
     lengths = [np.square(points).sum(axis=1, keepdims=True) for points in (at, knots)]
     ones = [np.ones_like(length) for length in lengths]
-    square = np.hstack([at * -2, lengths[0], ones[0]]) @ np.hstack([knots, ones[1], lengths[1]]).T
+    square: NDArray[np.float64] = np.hstack([at * -2, lengths[0], ones[0]]) @ np.hstack([knots, ones[1], lengths[1]]).T
     np.maximum(square, 1e-12, out=square)
     # A logarithm in single precision takes a quarter of the time; of r^2 itself every digit is needed.
     square *= np.log(square.astype(np.float32))
