@@ -39,7 +39,8 @@ from fer_id.readers.frame_features import FrameFeatures, Origin
 from fer_id.readers.study import ReaderStudy
 from fer_id.readers.surface import Point
 from fer_id.runs.run_dir import RunDir
-from fer_id.simulation.casting import Role, cast
+from fer_id.simulation.casting import cast
+from fer_id.simulation.child import Role
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.stills import Stills, choose_stills
 from fer_id.simulation.target_domain import write_simulated_store

@@ -35,9 +35,9 @@ from fer_id.runs.metrics import Metrics, Subgroups
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import setting
 from fer_id.simulation.casting import cast, casting_of
+from fer_id.simulation.child import GROUPS, SimulatedClip, simulate_clip
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.stills import Stills, choose_stills
-from fer_id.simulation.target_domain import GROUPS, SimulatedClip, simulate_clip
 from fer_id.store.card import SIMULATION
 from fer_id.store.reader import ClipStore
 from fer_id.tasks.tabulate import prediction_table

@@ -50,16 +50,17 @@ def check_image(image: NDArray[Any]) -> None:
 
 def eye_centres(landmarks68: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the eye centres, the means of iBUG points 36-41 and 42-47: float64 (2, 2), rows image-left and image-right
-    eye (of an upright face), columns x and y."""
+    eye (of an upright face), columns x and y; of several faces (..., 68, 2) those of each, (..., 2, 2)."""
     points = np.asarray(landmarks68, dtype=np.float64)
-    if points.shape != (LANDMARKS, 2):
+    if points.shape[-2:] != (LANDMARKS, 2):
         raise DataError(f"landmarks have shape {points.shape}; expected ({LANDMARKS}, 2): x, y in pixels")
-    return np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0)])
+    return np.stack([points[..., 36:42, :].mean(axis=-2), points[..., 42:48, :].mean(axis=-2)], axis=-2)
 
 
 def eye_similarity(landmarks68: NDArray[np.floating], size: int = CROP) -> NDArray[np.float64]:
     """Compute the similarity (rotation, scale, shift), float64 (2, 3), from image pixels to those of a crop of side
-    ``size``, that maps the eye centres of ``landmarks68`` (iBUG order) to :func:`eye_places`.
+    ``size``, that maps the eye centres of ``landmarks68`` (iBUG order) to :func:`eye_places`; of several
+    faces (..., 68, 2) that of each, (..., 2, 3).
 
     Two points determine a similarity: in complex numbers, ``z -> a z + b`` with ``a`` the ratio of the two eye-to-eye
     vectors. Raise DataError where an eye point is NaN or infinite, or the eye centres are less than a pixel apart; data
@@ -68,20 +69,21 @@ def eye_similarity(landmarks68: NDArray[np.floating], size: int = CROP) -> NDArr
     eyes = eye_centres(landmarks68)
     if not np.isfinite(eyes).all():
         raise DataError("eye landmarks (iBUG points 36-47) are not finite; pass landmarks=None for a face without any")
-    (left, right), (to_left, to_right) = (pair[:, 0] + 1j * pair[:, 1] for pair in (eyes, eye_places(size)))
-    if abs(right - left) < _MIN_EYE_DISTANCE:
-        raise DataError(
-            f"eye centres are {abs(right - left):.2f} pixels apart; expected at least {_MIN_EYE_DISTANCE:g}"
-        )
+    places = (each[..., 0] + 1j * each[..., 1] for each in (eyes, eye_places(size)))
+    (left, right), (to_left, to_right) = (np.moveaxis(pair, -1, 0) for pair in places)
+    apart = float(np.abs(right - left).min())
+    if apart < _MIN_EYE_DISTANCE:
+        raise DataError(f"eye centres are {apart:.2f} pixels apart; expected at least {_MIN_EYE_DISTANCE:g}")
     a = (to_right - to_left) / (right - left)
     b = to_left - a * left
-    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+    rows = [np.stack(row, axis=-1) for row in ((a.real, -a.imag, b.real), (a.imag, a.real, b.imag))]
+    return np.stack(rows, axis=-2)
 
 
 def move_points(matrix: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return points (..., 2) transformed by an affine matrix (2, 3); NaN stays NaN."""
-    moved: NDArray[np.float32] = (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-    return moved
+    """Return points (..., N, 2) transformed by an affine matrix (..., 2, 3); NaN stays NaN."""
+    moved = points @ matrix[..., :2].swapaxes(-1, -2) + matrix[..., None, :, 2]
+    return np.asarray(moved, np.float32)
 
 
 def align(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
+from fer_id.simulation.child import Casting, Role
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.drawn.acting import Subject
 from fer_id.simulation.drawn.canvas import Array
@@ -25,33 +25,6 @@ MIXED = 3
 _NEAR = 10  # stills of a class, nearest in head pose, of which they are drawn
 _CHOICE = 4  # stills to choose from for each clip, where there are many
 _NEVER = 1e6  # cost that no pose has
-
-
-class Role(NamedTuple):
-    """Rows of a source's stills for one child: its own face, and by emotion those of its clips and of its own way."""
-
-    split: str
-    number: int
-    base: int
-    clips: dict[str, list[int]]
-    way: dict[str, list[int]]
-
-    @property
-    def rows(self) -> set[int]:
-        """All of them."""
-        return {self.base, *(row for part in (self.clips, self.way) for rows in part.values() for row in rows)}
-
-
-@dataclass(frozen=True)
-class Casting:
-    """Child with the expressions of its clips, by emotion: the name of the other still, and the expression.
-
-    The subject's ``habits`` are zero, as the expressions are in the stills.
-    """
-
-    subject: Subject
-    role: Role
-    expressions: dict[str, list[tuple[str, Expression]]]
 
 
 def cast(stills: Stills, config: DomainConfig, splits: Sequence[str] = SPLITS) -> Iterator[Role]:

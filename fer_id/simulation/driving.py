@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fer_id.preprocessing.alignment import move_points
 from fer_id.simulation.drawn.acting import Performance
 from fer_id.simulation.drawn.canvas import Array, Canvas
-from fer_id.simulation.drawn.geometry import HeadShape, Pose, landmarks
+from fer_id.simulation.drawn.geometry import HeadShape, landmarks, project_each
 from fer_id.simulation.drawn.rendering import ALIGN_NOISE, HIDDEN, eye_camera
 from fer_id.simulation.neutral_shape import EYE_DISTANCE
 from fer_id.simulation.warping import Maps, backward_maps, folded, remap
@@ -107,7 +107,9 @@ def drive(
         obstructed, hidden = _obstructed(lit, act, points[t], float(times[t]), base.gray)
         valid[t] = not (act.away[t] or hidden > HIDDEN)
         if valid[t]:
-            frames[t] = np.clip(obstructed + grain[t], 0, 255).round()
+            frames[t] = cv2.add(
+                obstructed.astype(np.float32), cv2.cvtColor(grain[t], cv2.COLOR_GRAY2RGB), dtype=cv2.CV_8U
+            )
     missed = landmark_noise * EYE_DISTANCE * rng.standard_normal(points.shape)
     placed = np.where(valid[:, None, None], points + missed, np.nan).astype(np.float32)
     return Driven(StoredClip(frames, placed, valid), folded(own_maps))
@@ -151,9 +153,8 @@ def _moved(expression: Expression, act: Performance) -> tuple[Array, Array]:
     """Compute the landmarks (T, 68, 2) under expression, head motion, lids and stray movements, and how far the
     movements open the mouth (T,): 0 closed, 1 its inside is dark."""
     moved: Array = expression.rest + act.intensity[:, None, None] * (expression.apex - expression.rest)
-    heads = landmarks(HeadShape(), act.activation)
-    seen = [Pose(*place).project(head) for place, head in zip(act.head.tolist(), heads, strict=True)]
-    beside = (np.stack(seen) - _HEAD[:, :2]) * EYE_DISTANCE
+    seen = project_each(landmarks(HeadShape(), act.activation), act.head)
+    beside = (seen - _HEAD[:, :2]) * EYE_DISTANCE
     for eye, upper, lower in _LIDS:
         # The lid motion is that of a drawn eye: scaled to this eye, so that its lids meet and do not cross.
         opening = moved[:, lower, 1].mean(axis=1) - moved[:, upper, 1].mean(axis=1)
@@ -168,10 +169,7 @@ def _moved(expression: Expression, act: Performance) -> tuple[Array, Array]:
 def _aligned(points: Array, rng: np.random.Generator) -> Array:
     """Align the points (T, 68, 2) of each frame by its eye centres with a detector's error, as crops are aligned."""
     off = ALIGN_NOISE * EYE_DISTANCE * rng.normal(size=(len(points), 2, 2))
-    placed = np.empty_like(points)
-    for t, shape in enumerate(points):
-        placed[t] = move_points(eye_camera(shape, off[t], CROP), shape)
-    return placed
+    return move_points(eye_camera(points, off, CROP), points).astype(np.float64)
 
 
 def _maps(expression: Expression, points: Array, gaze: Array) -> Maps:

@@ -25,11 +25,11 @@ FOLD = 0.05  # share of its area below which a shrunk part of the picture counts
 
 _SIDE = (np.arange(GRID) + 0.5) / GRID - 0.5 / CROP
 _NODES = np.stack(np.meshgrid(_SIDE, _SIDE), axis=-1).reshape(-1, 2)  # unit: side of the picture
-_AFFINE = np.concatenate([np.ones((GRID * GRID, 1)), _NODES], axis=1)
 _PIXELS = np.stack(np.meshgrid(np.arange(CROP), np.arange(CROP)), axis=-1).astype(np.float32)
 _EDGE = np.linspace(-12.0, CROP + 11.0, 5)
 ANCHORS: Points = np.array([(x, y) for x in _EDGE for y in _EDGE if not (-12 < x < CROP + 11 and -12 < y < CROP + 11)])
 """Sixteen fixed points outside the picture."""
+_STAYING = ANCHORS / CROP
 
 
 def backward_maps(sources: Points, targets: Points) -> Maps:
@@ -67,27 +67,42 @@ def folded(maps: Maps) -> NDArray[np.float64]:
 def _shifts(sources: Points, targets: Points) -> Iterator[NDArray[np.float64]]:
     """Yield, for each new picture, the shifts of the nodes to the sources: (GRID * GRID, 2 S), x and y by source.
 
-    The costly linear system of the knots depends on the targets alone. One picture at a time fits into the
-    processor's cache.
+    The costly linear system of the points depends on the targets alone; the anchors and the affine part are eliminated
+    from it, as they are the same in all. One picture at a time fits into the processor's cache.
     """
     for target in targets / CROP:
-        knots = np.concatenate([target, ANCHORS / CROP])
-        count, points = len(knots), len(target)
-        system = np.zeros((count + 3, count + 3))
-        system[:count, :count] = _bend(knots, knots) + STIFFNESS * np.eye(count)
-        system[:count, count], system[:count, count + 1 :] = 1.0, knots
-        system[count:, :count] = system[:count, count:].T
-        shift = np.zeros((count + 3, 2 * len(sources)))
-        shift[:points] = (sources / CROP - target).transpose(1, 0, 2).reshape(points, -1)
+        points = len(target)
+        bent = _bend(np.concatenate([_NODES, _STAYING, target]), target)
+        nodes, anchors, system = np.split(bent, [len(_NODES), len(_NODES) + len(_STAYING)])
+        stays = np.concatenate([anchors, _affine(target).T])
+        system -= stays.T @ _STAY @ stays
+        system[np.diag_indices(points)] += STIFFNESS
+        shift = (sources / CROP - target).transpose(1, 0, 2).reshape(points, -1)
         weights = np.linalg.solve(system, shift)
-        yield (_bend(_NODES, knots) @ weights[:count] + _AFFINE @ weights[count:]) * CROP
+        yield (nodes @ weights - _NODES_STAY @ (stays @ weights)) * CROP
+
+
+def _affine(at: Points) -> Points:
+    return np.concatenate([np.ones((len(at), 1)), at], axis=1)
 
 
 def _bend(at: Points, knots: Points) -> NDArray[np.float64]:
     """Compute r^2 log r^2 between points (M, 2) and knots (N, 2), (M, N)."""
-    square: NDArray[np.float64] = (at**2).sum(axis=1)[:, None] + (knots**2).sum(axis=1)
-    square -= 2 * at @ knots.T
+    lengths = [np.square(points).sum(axis=1, keepdims=True) for points in (at, knots)]
+    ones = [np.ones_like(length) for length in lengths]
+    square: NDArray[np.float64] = np.hstack([at * -2, lengths[0], ones[0]]) @ np.hstack([knots, ones[1], lengths[1]]).T
     np.maximum(square, 1e-12, out=square)
     # A logarithm in single precision takes a quarter of the time; of r^2 itself every digit is needed.
     square *= np.log(square.astype(np.float32))
     return square
+
+
+def _staying() -> NDArray[np.float64]:
+    """Return the inverse (19, 19) of the spline's system of the anchors alone."""
+    affine = _affine(_STAYING)
+    bent = _bend(_STAYING, _STAYING) + STIFFNESS * np.eye(len(_STAYING))
+    return np.linalg.inv(np.block([[bent, affine], [affine.T, np.zeros((3, 3))]]))
+
+
+_STAY = _staying()
+_NODES_STAY = np.hstack([_bend(_NODES, _STAYING), _affine(_NODES)]) @ _STAY

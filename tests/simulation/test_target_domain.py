@@ -16,7 +16,8 @@ from fer_id.errors import StoreError
 from fer_id.evaluation.config import SPLITS
 from fer_id.files import read_json, write_json
 from fer_id.labels import TARGET
-from fer_id.simulation.casting import Role, cast, casting_of, deal, subject_of
+from fer_id.simulation.casting import cast, casting_of, deal, subject_of
+from fer_id.simulation.child import Role, stage
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.drawn.acting import Performance
 from fer_id.simulation.drawn.expression import AU_INDEX
@@ -25,7 +26,6 @@ from fer_id.simulation.drawn.traits import Movements
 from fer_id.simulation.driving import Driven, Expression, difference, drive, inner_face, uncrossed
 from fer_id.simulation.neutral_shape import to_crop
 from fer_id.simulation.stills import Stills, choose_stills
-from fer_id.simulation.target_domain import stage
 from fer_id.store.card import SIMULATION
 from fer_id.store.reader import ClipStore
 from fer_id.types import CROP

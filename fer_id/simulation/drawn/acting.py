@@ -61,6 +61,9 @@ STRAYS: tuple[dict[str, float], ...] = (
 """Involuntary movements; each resembles part of an expression."""
 
 
+Row = dict[str, object]
+"""Row of a store's table."""
+
 PLAIN = Movements()
 """Movements of the drawn cohort, beside its stray ones: blinks alone."""
 
@@ -90,7 +93,7 @@ class Performance:
     light: Light  # of the whole clip
     context: str  # of filming
 
-    def row(self, subject: Subject, number: int, fps: float, groups: Sequence[str]) -> dict[str, object]:
+    def row(self, subject: Subject, number: int, fps: float, groups: Sequence[str]) -> Row:
         """Return the clip's row of a store's table: the subject's clip ``number`` of the emotion, without its source.
 
         ``groups`` are the traits that become group columns, beside ``context``.

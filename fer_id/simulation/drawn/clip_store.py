@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from fer_id.errors import ConfigError, Problems
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
+from fer_id.processes import in_processes
 from fer_id.progress import track
 from fer_id.settings import faults, setting
-from fer_id.simulation.drawn.acting import Subject, perform, sample_subject
+from fer_id.simulation.drawn.acting import Row, Subject, perform, sample_subject
 from fer_id.simulation.drawn.canvas import Array
 from fer_id.simulation.drawn.rendering import ClipPainter, paint_crops
 from fer_id.simulation.drawn.traits import CONTEXTS, GROUPS, POPULATIONS
@@ -29,11 +25,6 @@ from fer_id.store.writer import ClipStoreWriter
 from fer_id.types import CROP, StoredClip
 
 WORTHWHILE = 50  # fewest clips per process: drawing fewer takes less time than a process takes to start
-
-Row = dict[str, object]  # row of a store's table
-
-Call = TypeVar("Call")
-Drawn = TypeVar("Drawn")
 
 _PATCHES = ((230, 60, 50), (60, 90, 230), (60, 180, 75), (240, 200, 60), (170, 70, 190))
 """Colours of the planted shortcut, by class."""
@@ -149,28 +140,6 @@ def _draw_subject(call: tuple[SyntheticConfig, int]) -> list[tuple[Row, StoredCl
     config, index = call
     subject, clips = config.subject(index), product(TARGET.names, range(config.clips_per_emotion))
     return [draw_clip(subject, emotion, number, config) for emotion, number in clips]
-
-
-def in_processes(function: Callable[[Call], Drawn], calls: Iterable[Call], count: int, workers: int) -> Iterator[Drawn]:
-    """Yield results of ``function`` in the order of the ``count`` calls, of ``workers`` processes (0: one per core).
-
-    Few calls are made ahead, so that memory stays flat where the results are used more slowly.
-    """
-    workers = min(workers or os.cpu_count() or 1, count)
-    if workers <= 1:
-        yield from map(function, calls)
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    pending: deque[Future[Drawn]] = deque()
-    try:
-        for call in calls:
-            if len(pending) == 4 * workers:
-                yield pending.popleft().result()
-            pending.append(pool.submit(function, call))
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _card(config: SyntheticConfig) -> StoreCard:

@@ -60,17 +60,31 @@ class Pose:
 
     @cached_property
     def _shift(self) -> Array:
-        pivot = np.array([0.0, 0.6, -0.7])
-        return pivot[:2] - pivot @ self._matrix + [self.x, self.y]
+        return _shift(self._matrix, np.array([self.x, self.y]))
 
     @cached_property
     def _matrix(self) -> Array:
-        """(3, 2) rotation by pitch, yaw and roll, then projection along z."""
-        (cy, sy), (cp, sp), (cr, sr) = ((np.cos(a), np.sin(a)) for a in (self.yaw, self.pitch, self.roll))
-        yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-        pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
-        roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-        return np.asarray((roll @ pitch @ yaw).T[:, :2], np.float64)
+        return _rotation(np.array([self.yaw, self.pitch, self.roll]))
+
+
+def project_each(heads: Array, places: Array) -> Array:
+    """Project the head points (T, N, 3) of each frame in a pose of its own, (T, 5) as in :class:`Pose`; (T, N, 2)."""
+    matrices = _rotation(places[:, :3])
+    return np.asarray(heads @ matrices + _shift(matrices, places[:, 3:])[:, None])
+
+
+def _rotation(angles: Array) -> Array:
+    """Return the rotation by pitch, yaw and roll, then projection along z, (..., 3) yaw, pitch, roll -> (..., 3, 2)."""
+    (cy, cp, cr), (sy, sp, sr) = (np.moveaxis(part, -1, 0) for part in (np.cos(angles), np.sin(angles)))
+    across = [cr * cy + sr * sp * sy, -sr * cp, cr * sy - sr * sp * cy]
+    down = [sr * cy - cr * sp * sy, cr * cp, sr * sy + cr * sp * cy]
+    return np.stack([np.stack(across, axis=-1), np.stack(down, axis=-1)], axis=-1)
+
+
+def _shift(rotation: Array, place: Array) -> Array:
+    """Return what to add to rotated points (..., 2), so that the neck is the pivot and the head at its place."""
+    pivot = np.array([0.0, 0.6, -0.7])
+    return pivot[:2] - pivot @ rotation + place
 
 
 def landmarks(shape: HeadShape, activation: Array) -> Array:

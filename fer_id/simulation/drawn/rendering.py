@@ -92,11 +92,12 @@ def paint_crops(painter: ClipPainter, rng: np.random.Generator) -> StoredClip:
 
 
 def eye_camera(points: Array, noise: Array, size: int) -> Array:
-    """Return the camera (2, 3) that maps the eye centres, shifted by ``noise`` (2, 2), to those of an aligned crop."""
+    """Return the camera (..., 2, 3) that maps the eye centres of ``points`` (..., 68, 2), shifted by ``noise``
+    (..., 2, 2), to those of an aligned crop."""
     pixels_per_unit = 100.0  # eye_similarity takes pixels and refuses eyes less than one pixel apart
     moved = points.copy()
-    moved[36:42] += noise[0]
-    moved[42:48] += noise[1]
+    moved[..., 36:42, :] += noise[..., :1, :]
+    moved[..., 42:48, :] += noise[..., 1:, :]
     camera = eye_similarity(moved * pixels_per_unit, size)
-    camera[:, :2] *= pixels_per_unit
+    camera[..., :2] *= pixels_per_unit
     return camera

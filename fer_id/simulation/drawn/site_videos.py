@@ -14,9 +14,10 @@ from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_C
 from fer_id.csv_text import csv_text
 from fer_id.files import atomic_folder
 from fer_id.labels import TARGET
+from fer_id.processes import in_processes
 from fer_id.progress import track
 from fer_id.simulation.drawn.canvas import Array
-from fer_id.simulation.drawn.clip_store import SyntheticConfig, in_processes, stage_clip
+from fer_id.simulation.drawn.clip_store import SyntheticConfig, stage_clip
 from fer_id.simulation.drawn.rendering import ClipPainter
 
 WIDTH, HEIGHT = 640, 480
