@@ -173,9 +173,9 @@ def _parts_folder(out: Path) -> Iterator[Path]:
 
 def _keep_whole(parts: Path) -> None:
     """Remove unfinished parts, and the folder without a finished part, so that a refusal leaves nothing behind."""
-    done = {path.stem for path in parts.glob("*.json")}
+    done = tuple(f"{path.stem}." for path in parts.glob("*.json"))
     for path in parts.iterdir():
-        if path.stem not in done:
+        if not path.name.startswith(done):
             path.unlink(missing_ok=True)
     if not done:
         parts.rmdir()

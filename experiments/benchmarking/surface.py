@@ -145,7 +145,9 @@ class Grid:
             shutil.rmtree(unfinished)
         with TemporaryDirectory(dir=folder, prefix=".store.") as draft:
             store = Path(draft) / "store"
-            write_simulated_store(self.stills, self.at(point), store, roles=self.roles, workers=self.workers)
+            write_simulated_store(
+                self.stills, self.at(point), store, roles=self.roles, workers=self.workers, pictures=False
+            )
             data = SimulatedDataModule(DataConfig(name="simulated", store=[str(store)], num_workers=0), "official")
             data.setup()
             require_left_out(data.stores[0], self.excluded, self.run.job().store.left_out, str(self.run.path))

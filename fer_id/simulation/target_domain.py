@@ -38,10 +38,11 @@ def write_simulated_store(
     roles: Sequence[Role] | None = None,
     overwrite: bool = False,
     workers: int = 0,
+    pictures: bool = True,
 ) -> StoreCard:
     """Simulate every child, or those of ``roles``, into a ClipStore at ``out``; identical for any number of workers.
 
-    StoreError: ``out`` exists, or cannot be written.
+    ``pictures``: film strips beside the store, for inspection. StoreError: ``out`` exists, or cannot be written.
     """
     roles = list(cast(stills, config) if roles is None else roles)
     calls = ((casting_of(stills, config, role), config) for role in roles)
@@ -52,7 +53,8 @@ def write_simulated_store(
             for row, clip, folded in clips:
                 writer.add_clip(row, clip.frames, clip.landmarks, clip.valid)
                 lost, folds = lost + int((~clip.valid).sum()), folds + folded
-        film_strips(stills, config, roles, writer.draft / "strips.png")
+        if pictures:
+            film_strips(stills, config, roles, writer.draft / "strips.png")
         writer.card.audit = {
             "stills_left_out": {**stills.left_out},
             "stills_obstructed": {**stills.obstructed},

@@ -79,10 +79,10 @@ class ClipStoreWriter:
         for part, array in parts.items():  # not left open: a store may have more shards than a process may open files
             path = self.draft / part / f"{shard}.npy"
             with naming(self.path / part / path.name):
-                path.touch(mode=0o600)  # faces are readable by their owner only
+                if not start:
+                    path.touch(mode=0o600)  # faces are readable by their owner only
+                    path.write_bytes(b"\0" * _HEADER)
                 with path.open("ab") as file:
-                    if not start:
-                        file.write(b"\0" * _HEADER)
                     file.write(np.ascontiguousarray(array).data)
         self._lengths[shard] = start + length
         self._ids.add(row["clip_id"])

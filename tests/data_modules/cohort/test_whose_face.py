@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from data_modules import video_store
 from data_modules import videos as cohort_videos
 from data_modules.cohort.manifests import read_manifests
 from data_modules.cohort.reader import CohortConfig, CohortDataModule
@@ -111,6 +112,20 @@ def test_a_second_face_is_counted_and_reported_and_its_sheet_shows_no_face(
     erase_from_store(store.path, subject)
     assert not list((store.path / "sheets").glob(f"{subject}*"))
     assert ClipStore.open(store.path).card.audit["several_faces"] == {"frames": 0, "by_subject": {}}
+
+
+def test_an_interruption_keeps_the_sheets_of_finished_videos(
+    prepared: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video_store, "_write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepared()
+    subject, video = names(tmp_path)
+    assert (prepared().path / "sheets" / f"{subject}-{video}-faces.png").exists()
 
 
 def _detail(sheet: Path, *, left: bool) -> float:
