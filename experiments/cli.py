@@ -18,6 +18,7 @@ from pathlib import Path
 from experiments.interrupts import Terminated, machine_fault, terminable
 from experiments.own_code import own_fault
 from experiments.verbs.table import VERBS
+from fer_id.allocator import reuse_freed_memory
 from fer_id.errors import MOST_CHARACTERS, FerIdError, brief, cut, quoted
 from fer_id.exports import imported
 from fer_id.places import figure_cache
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # for terminals with ASCII only, and file names that are no text
             stream.reconfigure(errors="backslashreplace")
     os.environ.setdefault("MPLCONFIGDIR", str(figure_cache()))
+    reuse_freed_memory()
     return _flushed(_ended(list(sys.argv[1:] if argv is None else argv)))
 
 

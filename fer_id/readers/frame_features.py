@@ -29,6 +29,9 @@ from fer_id.runs.records import Part, read_record
 from fer_id.shapes import Text
 from fer_id.types import ClipBatch
 
+AT_ONCE = 64
+"""Frames that a processor encodes at once: the activations of more leave its cache."""
+
 
 class Origin(Part):
     """Origin of cached features, weights and clips: ``record.json``."""
@@ -65,6 +68,7 @@ class FrameFeatures:
         """
         clips, frames = shape
         device = next(model.parameters()).device
+        each = max(1, AT_ONCE // frames) if device.type == "cpu" else clips
         dim = model.encoder.dim + (0 if model.landmarks is None else model.landmarks.dim)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder) as draft, torch.inference_mode():
@@ -73,8 +77,8 @@ class FrameFeatures:
             valid = memmap(draft / "valid.npy", "w+", np.bool_, (clips, frames))
             start = 0
             for batch in batches:
-                inputs = (batch[key].to(device) for key in ("frames", "valid", "landmarks"))
-                features = model.encode(*inputs).half().cpu().numpy()
+                inputs = (batch[key].to(device).split(each) for key in ("frames", "valid", "landmarks"))
+                features = torch.cat([model.encode(*part) for part in zip(*inputs, strict=True)]).half().cpu().numpy()
                 if not np.isfinite(features).all():
                     raise RunError(f"{folder}: features of {batch['clip_id'][0]} and others are not finite in float16")
                 part = slice(start, start + len(features))

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from fer_id.allocator import reuse_freed_memory
 from fer_id.errors import ConfigError
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import LabelSpace
@@ -91,6 +92,10 @@ class ClipClassification(pl.LightningModule):
         """Return the logits (B, K) of a batch."""
         logits: Tensor = self.model(batch["frames"], batch["valid"], batch["landmarks"])
         return logits
+
+    def setup(self, stage: str) -> None:
+        """Have the process reuse freed memory, which a training on a CPU otherwise gets anew in each step."""
+        reuse_freed_memory()
 
     def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
         """Apply the strategy at the first batch of an epoch: validation puts all parts into training mode again."""
