@@ -77,7 +77,7 @@ class FrameFeatures:
             valid = memmap(draft / "valid.npy", "w+", np.bool_, (clips, frames))
             start = 0
             for batch in batches:
-                inputs = (batch[key].to(device).split(each) for key in ("frames", "valid", "landmarks"))
+                inputs = (torch.split(batch[key].to(device), each) for key in ("frames", "valid", "landmarks"))
                 features = torch.cat([model.encode(*part) for part in zip(*inputs, strict=True)]).half().cpu().numpy()
                 if not np.isfinite(features).all():
                     raise RunError(f"{folder}: features of {batch['clip_id'][0]} and others are not finite in float16")
