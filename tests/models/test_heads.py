@@ -121,11 +121,11 @@ def test_the_set_by_hand() -> None:
     valid = torch.tensor([[True, False, True, True], [True, False, False, False]])
     spread = math.sqrt(8 / 3)  # of 1, 3, 5
     expected = torch.tensor([[3.0, 5.0, 1.0, spread], [7.0, 7.0, 7.0, 0.0]])
-    torch.testing.assert_close(make_for("set", 1)(features, valid), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(make_for("set", 1)(features, valid), expected, atol=2e-4, rtol=0)
     own = torch.tensor([[0.0, 2.0, -2.0, spread], [7.0, 7.0, 7.0, 0.0]])  # a single frame has no baseline
-    torch.testing.assert_close(make_for("own_set", 1)(features, valid), own, atol=1e-4, rtol=0)
+    torch.testing.assert_close(make_for("own_set", 1)(features, valid), own, atol=2e-4, rtol=0)
     both = make_for("both_sets", 1)(features, valid)
-    torch.testing.assert_close(both, torch.cat([expected, own], dim=1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(both, torch.cat([expected, own], dim=1), atol=2e-4, rtol=0)
     even = make_for("own_set", 1)(features, ~torch.zeros_like(valid))
     assert even[:, 1].tolist() == [9.0 - 3.0, 7.0]  # the lower median of 1 3 5 9, and of 0 0 0 7
 

@@ -13,7 +13,7 @@ import yaml
 from sklearn.metrics import recall_score
 
 from experiments.cli import DONE, main
-from fer_id.simulation import target_domain
+from fer_id.simulation import child
 from fer_id.store.reader import ClipStore
 from tests.experiments.conftest import QUICK
 from tests.experiments.messages import Capture, edited, refusal
@@ -114,13 +114,13 @@ def test_a_finished_point_is_not_made_again(
 ) -> None:
     """Features that were lost are made again, equal to before, and a killed process leaves nothing behind."""
     simulated: set[float] = set()
-    stage = target_domain.stage
+    stage = child.stage
 
     def counting(subject, split, emotion, number, config):  # type: ignore[no-untyped-def]
         simulated.add(config.peak)
         return stage(subject, split, emotion, number, config)
 
-    monkeypatch.setattr(target_domain, "stage", counting)
+    monkeypatch.setattr(child, "stage", counting)
     shutil.copytree(made[1] / "runs", tmp_path / "runs")
     again = [*made[0][:-2], f"runs.root={tmp_path}/runs", f"out={tmp_path}/out"]
     assert main(again) == DONE
