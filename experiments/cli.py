@@ -52,7 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # for terminals with ASCII only, and file names that are no text
             stream.reconfigure(errors="backslashreplace")
     os.environ.setdefault("MPLCONFIGDIR", str(figure_cache()))
-    reuse_freed_memory()
     return _flushed(_ended(list(sys.argv[1:] if argv is None else argv)))
 
 
@@ -119,6 +118,7 @@ def _dispatch(argv: list[str]) -> int:
     from experiments.settings.loading import load
 
     config = load(schema, arguments, verb.paths)  # first, so that mistakes are reported before torch is imported
+    reuse_freed_memory()
     result = imported(verb.run)(config)
     if result is not None:
         print(result)

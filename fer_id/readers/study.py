@@ -11,10 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,6 +31,7 @@ from fer_id.labels import LabelSpace
 from fer_id.models.build import HEAD_CLASSES
 from fer_id.models.heads import FEWEST
 from fer_id.parquet import read_parquet
+from fer_id.processes import in_processes
 from fer_id.progress import say, track
 from fer_id.readers.baselines import minus_child_median
 from fer_id.readers.config import MODES, OF_OTHER_CLIPS, SEEDED, UPDATES
@@ -185,7 +184,8 @@ def fit_studies(studies: Sequence[ReaderStudy], readers: Sequence[str], seeds: S
             torch.save(study._lesson(), lesson)
             calls += [(lesson, *job) for job in left]
         whose = root.name if len(studies) == 1 else f"{len(missing)} sets of clips"
-        fits = track(_in_processes(calls, workers), f"fitting readers of {whose}", len(calls))
+        fitted = in_processes(_fitted, calls, len(calls), workers)
+        fits = track(fitted, f"fitting readers of {whose}", len(calls))
         targets = [(study, *job) for study, left in missing for job in left]
         for (study, name, seed), (validation, test) in zip(targets, fits, strict=True):
             parts = [study._table("validation", validation), study._table("test", test)]
@@ -219,18 +219,6 @@ def require_clips(clips: pd.DataFrame, fold: Fold, readers: Sequence[str]) -> No
 
 
 Call = tuple[Path, str, int]
-
-
-def _in_processes(calls: Sequence[Call], workers: int) -> Iterable[tuple[Tensor, Tensor]]:
-    """Yield the logits of each call in order, of ``workers`` processes."""
-    if min(workers, len(calls)) <= 1:
-        yield from map(_fitted, calls)
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
-        yield from pool.map(_fitted, calls)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _fitted(call: Call) -> tuple[Tensor, Tensor]:

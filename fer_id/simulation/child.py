@@ -1,4 +1,5 @@
-"""Clips of one simulated child. Every process that simulates imports this, so neither pandas nor SciPy."""
+"""Clips of one simulated child. It imports neither pandas nor SciPy, as every process that simulates
+imports it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from fer_id.models.build import HEAD_CLASSES
 from fer_id.models.config import HEADS
-from fer_id.models.heads import Head, _minus_running_median, minus_median
+from fer_id.models.heads import LEAST_VARIANCE, Head, _minus_running_median, minus_median
 from fer_id.tasks.numerics import autocast, supports
 
 FEATURES, HIDDEN = 6, 8
@@ -119,13 +119,13 @@ def test_mean_and_last_by_hand() -> None:
 def test_the_set_by_hand() -> None:
     features = torch.tensor([[[1.0], [9.0], [3.0], [5.0]], [[7.0], [0.0], [0.0], [0.0]]])
     valid = torch.tensor([[True, False, True, True], [True, False, False, False]])
-    spread = math.sqrt(8 / 3)  # of 1, 3, 5
-    expected = torch.tensor([[3.0, 5.0, 1.0, spread], [7.0, 7.0, 7.0, 0.0]])
-    torch.testing.assert_close(make_for("set", 1)(features, valid), expected, atol=2e-4, rtol=0)
-    own = torch.tensor([[0.0, 2.0, -2.0, spread], [7.0, 7.0, 7.0, 0.0]])  # a single frame has no baseline
-    torch.testing.assert_close(make_for("own_set", 1)(features, valid), own, atol=2e-4, rtol=0)
+    spread, least = math.sqrt(8 / 3), math.sqrt(LEAST_VARIANCE)  # of 1, 3, 5, and of one frame
+    expected = torch.tensor([[3.0, 5.0, 1.0, spread], [7.0, 7.0, 7.0, least]])
+    torch.testing.assert_close(make_for("set", 1)(features, valid), expected, atol=1e-6, rtol=0)
+    own = torch.tensor([[0.0, 2.0, -2.0, spread], [7.0, 7.0, 7.0, least]])  # a single frame has no baseline
+    torch.testing.assert_close(make_for("own_set", 1)(features, valid), own, atol=1e-6, rtol=0)
     both = make_for("both_sets", 1)(features, valid)
-    torch.testing.assert_close(both, torch.cat([expected, own], dim=1), atol=2e-4, rtol=0)
+    torch.testing.assert_close(both, torch.cat([expected, own], dim=1), atol=1e-6, rtol=0)
     even = make_for("own_set", 1)(features, ~torch.zeros_like(valid))
     assert even[:, 1].tolist() == [9.0 - 3.0, 7.0]  # the lower median of 1 3 5 9, and of 0 0 0 7
 
