@@ -9,6 +9,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TypeVar
 
+from fer_id.allocator import reuse_freed_memory
+
 Call = TypeVar("Call")
 Result = TypeVar("Result")
 
@@ -24,7 +26,7 @@ def in_processes(
     if workers <= 1:
         yield from map(function, calls)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=reuse_freed_memory)
     pending: deque[Future[Result]] = deque()
     try:
         for call in calls:
