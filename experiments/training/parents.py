@@ -14,6 +14,7 @@ from experiments.config import TrainConfig
 from fer_id.errors import CheckpointError, DataError, LeakageError
 from fer_id.evaluation.config import Fold
 from fer_id.progress import say
+from fer_id.reporting.words import counted
 from fer_id.runs.ancestry import ancestry, open_fold, require_unseen
 from fer_id.runs.job import Geometry
 from fer_id.runs.run_dir import RunDir
@@ -129,7 +130,7 @@ def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: F
         raise LeakageError(
             f"{run.path} may have learned from pictures that are tested here: it saw the same store with "
             f"protocol={before['protocol']['name']}, data.drop_duplicates={before['data']['drop_duplicates']} and "
-            f"{len(theirs)} stores in all. Start from a run with protocol=official that leaves duplicates out and was "
+            f"{counted(len(theirs), "store")} in all. Start from a run with protocol=official that leaves duplicates out and was "
             "given every store of this training, and train with protocol=official"
         )
 
