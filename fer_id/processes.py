@@ -16,13 +16,16 @@ Result = TypeVar("Result")
 
 
 def in_processes(
-    function: Callable[[Call], Result], calls: Iterable[Call], count: int, workers: int
+    function: Callable[[Call], Result], calls: Iterable[Call], count: int | None, workers: int
 ) -> Iterator[Result]:
-    """Yield results of ``function`` in the order of the ``count`` calls, of ``workers`` processes (0: one per core).
+    """Yield results of ``function`` in the order of the ``count`` calls (None: unknown), of ``workers`` processes (0:
+    one per core).
 
     Few calls are made ahead, so that memory stays flat where the results are used more slowly.
     """
-    workers = min(workers or os.cpu_count() or 1, count)
+    workers = workers or os.cpu_count() or 1
+    if count is not None:
+        workers = min(workers, count)
     if workers <= 1:
         yield from map(function, calls)
         return

@@ -6,12 +6,10 @@ import functools
 import math
 import signal
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from fer_id.preprocessing.alignment import check_image
 from fer_id.preprocessing.landmarker_file import find_bundle, silence, system_libraries
 from fer_id.preprocessing.offline import OfflineThread
+from fer_id.processes import in_processes
 from fer_id.types import LANDMARKS
 
 MESH_68: tuple[int, ...] = (
@@ -48,7 +47,7 @@ and 91, and 61, 63, 65, 67 were mesh 81, 311, 402, 178, about a ninth of the mou
 
 STILL_SIDE = 192  # pixels to which the longer side of a smaller still is enlarged
 STILL_CONFIDENCE = 0.3  # confidence threshold for stills that are known to show a face
-_CHUNK = 32  # stills per message to a worker: enough to hide the cost of the transfer
+_CHUNK = 16  # stills per message to a worker: enough to hide the cost of the transfer
 
 
 @dataclass(frozen=True)
@@ -222,20 +221,10 @@ def landmarks_of_stills(
             for image in images:
                 yield landmarks_of_still(image, landmarker)
         return
-    from multiprocessing import get_context
-
     source = iter(images)
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    pending: deque[Future[list[NDArray[np.float32]]]] = deque()
-    try:
-        while chunk := list(islice(source, _CHUNK)):
-            pending.append(pool.submit(_landmarks_of_chunk, chunk, path))
-            if len(pending) >= 2 * workers:
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    chunks = iter(lambda: list(islice(source, _CHUNK)), [])
+    found = in_processes(functools.partial(_landmarks_of_chunk, bundle=path), chunks, None, workers)
+    yield from chain.from_iterable(found)
 
 
 def _landmarks_of_chunk(images: list[NDArray[np.uint8]], bundle: Path) -> list[NDArray[np.float32]]:
