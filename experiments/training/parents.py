@@ -130,7 +130,7 @@ def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: F
         raise LeakageError(
             f"{run.path} may have learned from pictures that are tested here: it saw the same store with "
             f"protocol={before['protocol']['name']}, data.drop_duplicates={before['data']['drop_duplicates']} and "
-            f"{counted(len(theirs), "store")} in all. Start from a run with protocol=official that leaves duplicates out and was "
+            f"{counted(len(theirs), 'store')} in all. Start from a run with protocol=official that leaves duplicates out and was "
             "given every store of this training, and train with protocol=official"
         )
 
