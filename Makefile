@@ -147,7 +147,7 @@ simulate: data/simulated/card.json  ## real stills with landmarks -> simulated c
 # A store of an earlier simulation, which the card of a newer one tells, is made again.
 .PHONY: again
 data/simulated/card.json: data/ferplus/card.json $(if $(shell grep -s '"simulation": 2' data/simulated/card.json),,again)
-	$(FER) simulate source=data/ferplus out=$(@D) overwrite=true $(ARGS)
+	$(FER) simulate source=data/ferplus out=$(@D) overwrite=true $(if $(filter simulate,$(MAKECMDGOALS)),$(ARGS))
 
 data/ferplus/card.json: | $(STAMP)
 	$(FER) prepare data=ferplus data.labels=ferplus_soft data.source=$(SOURCE) data.votes=$(VOTES) data.landmarks=mediapipe data.workers=2 out=$(@D)

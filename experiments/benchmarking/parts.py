@@ -14,6 +14,7 @@ from data_modules.config import DataConfig
 from experiments.benchmarking import budget, low_resource
 from experiments.benchmarking.config import BenchmarkConfig
 from experiments.config import InitConfig, TrainConfig
+from experiments.training.parents import require_left_out_stills
 from experiments.training.setup import open_data
 from experiments.training.trained_model import TrainedModel
 from experiments.verbs.controls import require_one_length
@@ -177,8 +178,9 @@ def rule(config: BenchmarkConfig, reference: RunDir, study: ReaderStudy) -> list
         sentences.append(no_baseline(lacking))
     if config.budget is not None:
         sentences.append(
-            f"All parts share {config.budget:.3g} multiply-adds, {config.budget / budget.RATE / 60:.0f} minutes of two "
-            "cores without bf16 arithmetic: the encoders see what preparation, features and readers leave."
+            f"All parts share the time of {config.budget:.3g} multiply-adds at {budget.RATE:.0e} a second, "
+            f"{config.budget / budget.RATE / 60:.0f} minutes of two cores without bf16 arithmetic, which not every "
+            "part reaches: the encoders see what preparation, features and readers leave."
         )
     if config.others_at_most:
         most = ", ".join(f"{number:,}" for number in config.others_at_most)
@@ -196,7 +198,11 @@ def encode(trained: TrainedModel, data: FerDataModule, rows: Rows, folder: Path,
 
 
 def reader_study(config: BenchmarkConfig, run: RunDir, data: FerDataModule) -> ReaderStudy:
-    """Return the readers of an encoder, after encoding its clips where their features are not cached."""
+    """Return the readers of an encoder, after encoding its clips where their features are not cached.
+
+    Raise LeakageError where the encoder learned stills that judged clips were made of: the simulation was made again.
+    """
+    require_left_out_stills(run, data.stores)
     fold = data.fold
     rows = np.unique(np.concatenate([getattr(fold, split) for split in SPLITS]))
     clips = data.clips.iloc[rows].reset_index(drop=True)

@@ -183,7 +183,8 @@ def _domain(simulated: ClipStore, source: ClipStore) -> DomainConfig:
     if made.simulation != SIMULATION or made.from_fingerprint != source.fingerprint:
         raise StoreError(
             f"{simulated.path} was not simulated from {source.path} as it is now, or by an earlier version: its "
-            "children cannot be made again with other settings. Simulate again, and train the encoder again"
+            "children cannot be made again with other settings. Simulate again (fer-id simulate "
+            f"source={source.path} out={simulated.path} overwrite=true), and train the encoder again (fer-id benchmark)"
         )
     parameters, arguments = simulated.card.parameters, []
     for field in fields(DomainConfig):

@@ -97,7 +97,8 @@ def require_left_out_stills(run: RunDir, stores: Sequence[ClipStore]) -> None:
     if learned := [str(store.path) for store in moved if judged_stills(store) != recorded.left_out]:
         raise LeakageError(
             f"{run.path} learned from stills that tested clips of {', '.join(learned)} were made of: the simulation "
-            f"moved training stills to test. Train it again with data.excluding={learned[0]}, as fer-id benchmark does"
+            f"moved training stills to test. Train it again with data.excluding={learned[0]}, as fer-id benchmark "
+            "does; a finished run is kept, so remove the run's folder first"
         )
 
 
@@ -130,8 +131,8 @@ def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: F
         raise LeakageError(
             f"{run.path} may have learned from pictures that are tested here: it saw the same store with "
             f"protocol={before['protocol']['name']}, data.drop_duplicates={before['data']['drop_duplicates']} and "
-            f"{counted(len(theirs), 'store')} in all. Start from a run with protocol=official that leaves duplicates out and was "
-            "given every store of this training, and train with protocol=official"
+            f"{counted(len(theirs), 'store')} in all. Start from a run with protocol=official that leaves duplicates "
+            "out and was given every store of this training, and train with protocol=official"
         )
 
 

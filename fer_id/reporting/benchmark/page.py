@@ -5,6 +5,7 @@ Every difference between two readers that the page calls one is a contrast fixed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -53,6 +54,7 @@ def write_benchmark(
         costs=costs,
         sentences=sentences,
         unfinished={encoder.name: encoder.convergence.why_unfinished(best) for encoder in encoders},
+        commonest=_commonest(results),
         readers={name: READERS[name] for name in encoders[0].recalls},
         paper=paper,
         p_words=p_words,
@@ -70,6 +72,12 @@ def write_benchmark(
     return "\n".join([*(f"{name}: {sentence}" for name, sentence in sentences.items()), str(index)])
 
 
+def _commonest(results: BenchmarkResults) -> float:
+    """Return the share of the test stills that are of their most frequent class."""
+    stills = results.encoders[0].run.predictions()
+    return float(stills.loc[stills["split"] == "test", "label"].value_counts(normalize=True).iloc[0])
+
+
 def verdict_sentence(contrast: ReaderContrast, verdict: Verdict, tests: int) -> str:
     """Return what a contrast shows: a difference, that there is none larger than a bound, or how little it can tell."""
     estimate, interval = verdict.estimate, verdict.estimate.interval()
@@ -80,10 +88,14 @@ def verdict_sentence(contrast: ReaderContrast, verdict: Verdict, tests: int) -> 
     if verdict.answer == SHOWN:
         better, worse = (first, second) if estimate.value > 0 else (second, first)
         return f"shown: {better} is better than {worse}, {extent}, {p_words(verdict.p_holm)} (Holm)"
+    bound = points(math.ceil(1000 * verdict.bound) / 1000)  # rounded up: the difference stays below it
     if verdict.answer == SMALLER:
-        return f"shown to be smaller than {points(verdict.bound)} in either direction: {extent}"
+        return f"shown to be smaller than {bound} in either direction: {extent}"
     detectable = points(estimate.detectable(tests))
-    return f"undecided: {extent}; a true difference of {detectable} would have been found with 80 % power"
+    return (
+        f"undecided, smaller than {bound} in either direction: {extent}; a true difference of {detectable} would have "
+        "been found with 80 % power"
+    )
 
 
 def readers_table(encoders: Sequence[Encoder]) -> pd.DataFrame:

@@ -267,7 +267,8 @@ def test_stopped_and_killed_it_goes_on_without_repeating_a_finished_job(write_fi
 
     assert main(["sweep", "resume", str(folder)]) == DONE
     trials = study(folder)
-    assert {number: trial.status for (_, number), trial in trials.items()} == dict.fromkeys(range(1, 1 + len(rates)), "done")
+    assert [number for _, number in trials] == list(range(1, 1 + len(rates)))
+    assert {trial.status for trial in trials.values()} == {"done"}
     assert written(folder, *(run.name for run in finished)) == before
     for trial in trials.values():
         assert RunDir.open(folder / trial.job).learning_curve()["epoch"].tolist() == list(range(6))

@@ -22,8 +22,9 @@ Made = tuple[list[str], Path]
 
 
 @pytest.fixture(scope="module")
-def encoder(stores: dict[str, list[Path]], stills_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The encoder of a finished benchmark of simulated children, its page in ``out`` beside ``runs``; read-only."""
+def study(stores: dict[str, list[Path]], stills_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Arguments and encoder of a finished benchmark of simulated children, its page in ``out`` beside ``runs``;
+    read-only."""
     root = tmp_path_factory.mktemp("benchmark")
     model = {"name": "conv4", "encoder": "conv4", "head": "mean", "widths": [4, 4, 8, 8], "convs": [1, 1, 1, 1]}
     (root / "conv4.yaml").write_text(yaml.safe_dump({"model": model, "data": {"frames": "frame"}}))
@@ -35,7 +36,13 @@ def encoder(stores: dict[str, list[Path]], stills_store: Path, tmp_path_factory:
         *(f"runs.root={root}/runs", f"out={root}/out", "name=study"),
     ]
     assert main(arguments) == DONE
-    return root / "runs" / "study" / "encoders" / "conv4"
+    return arguments, root / "runs" / "study" / "encoders" / "conv4"
+
+
+@pytest.fixture(scope="module")
+def encoder(study: Made) -> Path:
+    """The encoder of the finished benchmark; read-only."""
+    return study[1]
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +72,22 @@ def test_the_benchmark_leaves_one_child_out(encoder: Path) -> None:
     assert "The paper's own protocol, on simulated clips" in page.replace("&#39;", "'")
     assert page.count("<caption>") == page.count('<b class="badge">') == page.count("<table")
     assert page.count('<b class="badge">simulated clips</b>') == page.count("<table") - 1  # of stills: real faces
+
+
+def test_an_encoder_that_learned_stills_of_a_simulation_made_again_is_refused(
+    study: Made, tmp_path: Path, capsys: Capture
+) -> None:
+    """The finished encoder is kept by its settings, which do not tell that other stills are judged now."""
+    arguments, encoder = study
+    shutil.copytree(encoder.parents[2], tmp_path / "runs")
+    encoder = tmp_path / "runs" / "study" / "encoders" / "conv4"
+    with edited(encoder / "job.json") as job:
+        job["store"]["left_out"] = "of the simulation before"
+    again = [word for word in arguments if not word.startswith(("runs.root=", "out="))]
+    output = refusal(capsys, [*again, f"runs.root={tmp_path}/runs", f"out={tmp_path}/out"])
+    assert f"{encoder} learned from stills that tested clips" in output
+    assert "remove the run's folder first" in output
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_tables_agree_with_the_predictions(made: Made) -> None:
