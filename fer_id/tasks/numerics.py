@@ -24,7 +24,8 @@ BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
 """Processor features (x86, x86, ARM) that compute in bfloat16; without one torch emulates it, slower than float32."""
 
 STEPS = 3
-"""Timed steps of each candidate; the fastest counts, since other load on the machine only makes steps slower."""
+"""Timed steps of each candidate, in turn, so that other load meets all alike; the fastest counts, since load only makes
+steps slower."""
 
 HOPELESS = 3.0
 """A candidate whose first step takes this many times as long as the shortest first step so far is not timed further."""
@@ -82,25 +83,26 @@ def measure(
     clips, frames = shape
     if device.type != "cuda":
         clips = min(clips, max(2, FRAMES // frames))  # a batch norm needs two
-    timed: list[Numerics] = []
-    shortest = float("inf")
+    hopeful = dict[tuple[str, str], Callable[[], None]]()
+    seconds = dict[tuple[str, str], float]()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        for precision, memory_format in itertools.product(precisions, formats):
-            if not supports(precision, device):
+        for candidate in itertools.product(precisions, formats):
+            if not supports(candidate[0], device):
                 continue
-            step = _training_step(model, (clips, frames, side), device, precision, memory_format)
+            step = _training_step(model, (clips, frames, side), device, *candidate)
             try:
                 first = _seconds(step)  # includes set-up
             except RuntimeError as problem:
-                if precision == "32":
+                if candidate[0] == "32":
                     raise
-                say(f"{precision} {memory_format} is not tried: {str(problem).splitlines()[0]}")
+                say(f"{' '.join(candidate)} is not tried: {str(problem).splitlines()[0]}")
                 continue
-            hopeless = first > HOPELESS * shortest
-            shortest = min(shortest, first)
-            seconds = first if hopeless else min(_seconds(step) for _ in range(STEPS))
-            timed.append(Numerics(precision, memory_format, seconds))
-    return sorted(timed, key=lambda candidate: candidate.seconds)
+            if first <= HOPELESS * min(seconds.values(), default=first):
+                hopeful[candidate] = step
+            seconds[candidate] = first
+        rounds = [{candidate: _seconds(step) for candidate, step in hopeful.items()} for _ in range(STEPS)]
+    seconds |= {candidate: min(each[candidate] for each in rounds) for candidate in hopeful}
+    return sorted((Numerics(*candidate, took) for candidate, took in seconds.items()), key=lambda each: each.seconds)
 
 
 def _training_step(

@@ -32,7 +32,7 @@ class Timed(torch.nn.Module):
         monkeypatch.setattr(numerics, "perf_counter", lambda: self.clock[0])
 
     def __deepcopy__(self, memo: object) -> "Timed":
-        return self
+        return copy.copy(self)  # with a format of its own, and the same clock
 
     def to(self, *args: object, **names: object) -> "Timed":  # type: ignore[override]
         if "memory_format" in names:
@@ -128,6 +128,20 @@ def test_a_hopeless_candidate_takes_one_step(with_bf16: None, monkeypatch: pytes
     assert model.steps == each | {("bf16", "contiguous"): 1}
     assert [round(candidate.seconds, 6) for candidate in timed] == [0.9, 1.0, 2.9, 3.1]
     assert timed[0][:2] == ("bf16", "channels_last")
+
+
+def test_a_burst_of_other_load_changes_no_ranking(without_bf16: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load adds a second to three successive steps: once all the timed ones of the faster candidate."""
+
+    class Loaded(Timed):
+        def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
+            if 1 <= self.steps.total() < 4:
+                self.clock[0] += 1.0
+            return super().forward(frames, valid)
+
+    model = Loaded(monkeypatch, **{"32_contiguous": 1.5})
+    timed = measure(model, (4, 2), device=CPU)
+    assert [(each.memory_format, each.seconds) for each in timed] == [("channels_last", 1.0), ("contiguous", 1.5)]
 
 
 def test_a_slow_first_candidate_stops_no_other(with_bf16: None, monkeypatch: pytest.MonkeyPatch) -> None:
