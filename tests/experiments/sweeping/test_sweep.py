@@ -181,7 +181,7 @@ def test_every_fold_selects_for_itself(write_file: WriteFile, drawn: Path, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray")
+@pytest.mark.usefixtures("without_ray")
 def test_more_configurations_go_on_where_it_ended(write_file: WriteFile, tmp_path: Path, capsys: Capture) -> None:
     rates = {"optim.lr": {"min": 0.001, "max": 0.1, "distribution": "log_uniform_values"}}
     file = write_file(method="random", run_cap=1, parameters=rates)
@@ -379,12 +379,9 @@ def test_every_shipped_file_is_run() -> None:
     assert {path.stem for path in SWEEPS.glob("*.yaml")} == set(SHIPPED)
 
 
-@pytest.mark.parametrize(
-    ("name", "trained"),
-    [*((name, "here") for name in SHIPPED), pytest.param("strategies", "by Ray", marks=pytest.mark.slow)],
-    indirect=["trained"],
-)
-def test_shipped(name: str, trained: str, drawn: Path, source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.usefixtures("without_ray")
+def test_shipped(name: str, drawn: Path, source: Path, tmp_path: Path) -> None:
     chosen = {setting.partition("=")[0] for setting in SHIPPED[name]}
     quick = [word for word in QUICK if word.partition("=")[0] not in chosen]
     also = [f"init.run={source}"] if name == "strategies" else []
