@@ -223,8 +223,8 @@ def landmarks_of_stills(
         return
     source = iter(images)
     chunks = iter(lambda: list(islice(source, _CHUNK)), [])
-    found = in_processes(functools.partial(_landmarks_of_chunk, bundle=path), chunks, None, workers)
-    yield from chain.from_iterable(found)
+    landmarks = in_processes(functools.partial(_landmarks_of_chunk, bundle=path), chunks, None, workers)
+    yield from chain.from_iterable(landmarks)
 
 
 def _landmarks_of_chunk(images: list[NDArray[np.uint8]], bundle: Path) -> list[NDArray[np.float32]]:

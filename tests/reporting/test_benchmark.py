@@ -20,7 +20,8 @@ CONTRAST = ReaderContrast.parse("own baseline = conv4/both_sets - conv4/set")
         (
             0.02,
             0.02,
-            "undecided, smaller than 6.0 points in either direction: +2.0 points (−2.0 to +6.0); a true difference of",
+            "undecided, smaller than 6.0 points in either direction: +2.0 points (−2.0 to +6.0); a true difference "
+            "of 5.7 points would have been found",
         ),
         (0.0, float("nan"), "undecided: no interval (fewer than two bases or stills)"),
     ],
