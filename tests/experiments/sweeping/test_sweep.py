@@ -253,11 +253,11 @@ def holders(path: Path) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_stopped_and_killed_it_goes_on_without_repeating_a_finished_job(write_file: WriteFile, tmp_path: Path) -> None:
-    rates = [0.002, 0.003, 0.004, 0.006, 0.01]  # two at a time may finish before each signal
+    rates = [0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01]  # two at a time may finish before each signal
     file = write_file("trainer.max_epochs=6", parameters={"optim.lr": {"values": rates}})
     folder, finished = tmp_path / "runs" / "tiny", set[Path]()
     arguments = ["run", str(file), f"runs.root={tmp_path}/runs"]
-    for sent in (signal.SIGTERM, signal.SIGKILL):
+    for sent in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
         _kill_half_way(["sweep", *arguments], sent, folder, finished)
         begun = {path.parent.parent for path in folder.glob("*/checkpoints/last.ckpt")}
         finished = {path.parent for path in folder.glob("*/DONE")}
