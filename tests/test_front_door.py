@@ -65,7 +65,7 @@ def quick() -> Iterator[None]:
     """Small models and no figure, where neither is looked at."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, "cnn_lstm", SMALL)
-        patch.setattr("fer_id.reporting.report.write_figures", lambda run, evaluation, job: {})
+        patch.setattr("fer_id.reporting.report.draw_figures", lambda run, evaluation, job: {})
         for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
             patch.setenv(name, "")
         yield

@@ -176,7 +176,7 @@ def finish(config: TrainConfig, run: RunDir, mirror: PrivateWandbLogger, *, expl
     """Write metrics, figures and report, and with ``explains`` the explanation, whose failure is only printed; send to
     W&B what may leave, remove the checkpoints of the earlier epoch, and mark the run as finished."""
     say(f"{run.path}: metrics, figures and report")
-    evaluation = write_evaluation(run)
+    evaluation, figures = write_evaluation(run)
     explained = None
     if explains and config.explain.clips != 0 and not run.job().untested:
         try:  # a training must end without its explanation too
@@ -191,6 +191,6 @@ def finish(config: TrainConfig, run: RunDir, mirror: PrivateWandbLogger, *, expl
     mirror.log_mean_curve(run.folds)
     if explained is not None:
         mirror.log_explanation(*explained)
-    mirror.log_results(evaluation)
+    mirror.log_results(evaluation, figures)
     forget_previous(run.path / "checkpoints")
     run.finish()

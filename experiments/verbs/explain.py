@@ -22,6 +22,7 @@ from fer_id.settings import setting
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from data_modules.base import FerDataModule
     from fer_id.evaluation.config import Rows
@@ -64,9 +65,9 @@ def explain(config: ExplainRunConfig) -> str:
     return "\n".join([*read_sentences(run), str(run.path / "explain" / "index.html")])
 
 
-def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, object], list[Shown]]:
+def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, object], dict[str, Figure], list[Shown]]:
     """Write ``explain/`` into a run, which need not be marked finished yet; return the contents of ``explain.json``,
-    and the gallery."""
+    its figures, and the gallery."""
     import pandas as pd
 
     from fer_id.evaluation.predictions import class_names
@@ -103,8 +104,7 @@ def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, object], 
     atomic_write_bytes(run.path / "explain" / "explanations.parquet", rows.to_parquet(index=False))
     write_json(run.path / "explain" / "explain.json", content)
     gallery = _gallery(parts, rows)
-    write_explanation(run, content, gallery)
-    return content, gallery
+    return content, write_explanation(run, content, gallery), gallery
 
 
 def balanced(test: pd.DataFrame, count: int | None) -> pd.DataFrame:

@@ -76,13 +76,18 @@ def send_results(run: wandb.Run, metrics: Metrics, figures: Mapping[str, Figure]
 
 
 def send_explanation(
-    run: wandb.Run, explanation: Mapping[str, Any], gallery: Sequence[Shown], *, faces: bool
+    run: wandb.Run,
+    explanation: Mapping[str, Any],
+    figures: Mapping[str, Figure],
+    gallery: Sequence[Shown],
+    *,
+    faces: bool,
 ) -> list[Upload]:
     """Send ``explain.json`` without its groups, as table and figures, and the film strips that may leave; return the
     pictures of real faces that were sent, chosen as in :func:`strip_images`."""
     import wandb
 
-    from fer_id.reporting.explanation import class_table, draw, mark
+    from fer_id.reporting.explanation import class_table, mark
 
     marked = f", {mark(explanation)}" if mark(explanation) else ""
     if explanation["leakage"]["value"] is not None:
@@ -90,7 +95,7 @@ def send_explanation(
     table = pd.DataFrame(class_table(explanation)).astype({"class": str})
     caption = f"<p>{explanation['provenance']} data; attribution relative to area{marked}</p>"
     run.log({"explain/by_class": wandb.Html(caption + _html(table, "{:.2f}"))})
-    run.log({f"explain/{name}": figure_image(figure) for name, figure in draw(explanation).items()})
+    run.log({f"explain/{name}": figure_image(figure) for name, figure in figures.items()})
     images, uploads = strip_images({"explain/clips": gallery}, faces=faces, marked=marked)
     if images:
         run.log(images)
@@ -99,10 +104,11 @@ def send_explanation(
 
 def figure_image(figure: Figure) -> wandb.Image:
     """Return a figure as W&B's image."""
-    import matplotlib.pyplot as plt  # noqa: F401  # wandb needs it imported to convert a figure
     import wandb
 
-    return wandb.Image(figure)
+    from fer_id.reporting.style import picture
+
+    return wandb.Image(picture(figure))
 
 
 def strip_images(

@@ -27,6 +27,7 @@ from fer_id.runs.run_dir import RunDir, by_epoch
 if TYPE_CHECKING:
     import numpy as np
     import wandb
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from fer_id.evaluation.evaluate import Evaluation
@@ -205,25 +206,24 @@ class PrivateWandbLogger(EpochRows, WandbLogger):
             self.begin(self.run.learning_curve().to_dict("records"))  # type: ignore[arg-type]  # its columns are texts
 
     @rank_zero_only
-    def log_results(self, evaluation: Evaluation) -> None:
-        """Send the metrics of a run, its table of classes and the figures that may leave, and close the W&B run."""
-        from fer_id.reporting.report import draw_figures
-
+    def log_results(self, evaluation: Evaluation, figures: Mapping[str, Figure]) -> None:
+        """Send the metrics of a run, its table of classes and the figures that may leave, both as
+        ``fer_id.reporting.report.write_evaluation`` returns them, and close the W&B run."""
         with harmless():
             if (run := self._open()) is not None:
                 self._catch_up()
-                figures = {}
-                if "test" not in self.rules.hidden:
-                    figures = draw_figures(self.run, evaluation, self.run.job())
                 results.send_results(run, evaluation.metrics, figures, self.rules)
         self.close()
 
     @rank_zero_only
-    def log_explanation(self, explanation: Mapping[str, Any], gallery: Sequence[Shown]) -> None:
-        """Send the explanation, ``explain.json``, with the film strips that may leave."""
+    def log_explanation(
+        self, explanation: Mapping[str, Any], figures: Mapping[str, Figure], gallery: Sequence[Shown]
+    ) -> None:
+        """Send the explanation, ``explain.json``, with its figures and the film strips that may leave."""
         with harmless():
             if (run := self._open()) is not None and "test" not in self.rules.hidden:
-                self.run.note_uploads(run.id, results.send_explanation(run, explanation, gallery, faces=self.faces))
+                sent = results.send_explanation(run, explanation, figures, gallery, faces=self.faces)
+                self.run.note_uploads(run.id, sent)
 
     @property
     def is_open(self) -> bool:

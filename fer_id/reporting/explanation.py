@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,8 +98,9 @@ def _leakage_words(report: Mapping[str, Any]) -> str:
     )
 
 
-def write_explanation(run: RunDir, report: Mapping[str, Any], gallery: Sequence[Shown]) -> Path:
-    """Write the page and its figures, readable by their owner only since they may show people."""
+def write_explanation(run: RunDir, report: Mapping[str, Any], gallery: Sequence[Shown]) -> dict[str, Figure]:
+    """Write the page, readable by its owner only since it may show people; return its figures."""
+    figures = draw(report)
     page = run.path / "explain" / "index.html"
     page.touch(mode=0o600)
     people = subjects_are_people(run.metrics(), run.job().store)
@@ -110,7 +110,7 @@ def write_explanation(run: RunDir, report: Mapping[str, Any], gallery: Sequence[
         strips.setdefault(clip.kind, []).append((clip, data_uri(png(clip.picture), "image/png")))
     ordered = sorted(report["checks"], key=lambda name: _ORDER.get(name, len(_ORDER)))
     anew = "Weights drawn anew from the classifier to the {}: likeness"
-    return write_page(
+    write_page(
         page,
         "explain.html.j2",
         title=run_name(run),
@@ -122,12 +122,13 @@ def write_explanation(run: RunDir, report: Mapping[str, Any], gallery: Sequence[
         regions=REGIONS,
         sentences=sentences(report),
         mark=mark(report),
-        pictures=style.embedded(draw(report)),
+        pictures=style.embedded(figures),
         strips=strips,
         checks={name: CHECK_NAMES.get(name, anew.format(name.removeprefix("random "))) for name in ordered},
         decisive=DECISIVE,
         methods=METHOD_NAMES,
     )
+    return figures
 
 
 def class_table(report: Mapping[str, Any]) -> list[dict[str, str | float | None]]:

@@ -49,28 +49,43 @@ _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure sho
 
 def evaluate_run(run: RunDir, options: Options | None = None) -> Metrics:
     """Evaluate a run as :func:`write_evaluation` does; return its metrics."""
-    return write_evaluation(run, options).metrics
+    evaluation, _ = write_evaluation(run, options)
+    return evaluation.metrics
 
 
-def write_evaluation(run: RunDir, options: Options | None = None) -> Evaluation:
+def write_evaluation(run: RunDir, options: Options | None = None) -> tuple[Evaluation, dict[str, Figure]]:
     """Evaluate a run; write its predictions with calibration, flags and sets, ``metrics.json``, figures and report.
-    Raises DataError where the predictions contradict their contract, or have no such group column, and RunError where a
-    file of the run is missing or damaged."""
+
+    Returns the evaluation, and the figures for a logger. Raises DataError where the predictions contradict their
+    contract, or have no such group column, and RunError where a file of the run is missing or damaged.
+    """
     evaluation = evaluate(run, options)
     run.write_predictions(evaluation.predictions)
     run.write_metrics(evaluation.metrics)
     job = run.job()
-    write_run_report(run, evaluation.metrics, job, write_figures(run, evaluation, job))
-    return evaluation
+    drawn = draw_figures(run, evaluation, job)
+    write_run_report(run, evaluation.metrics, job, write_figures(run, drawn))
+    return evaluation, drawn
 
 
 def draw_figures(run: RunDir, evaluation: Evaluation, job: Job) -> dict[str, Figure]:
     """Return the figures of a run by name, in the order of the report; figures without content are left out."""
+    drawn = {} if job.untested else _figures_of_judged(evaluation, job)
+    if folds := run.folds:
+        curves = [fold.learning_curve() for fold in folds]
+        drawn["training"] = figures.fold_curves(curves, evaluation.metrics.provenance)
+    else:
+        monitor = (run.config().get("trainer") or {}).get("monitor") or MONITOR
+        drawn["training"] = figures.training_curves(run.learning_curve(), evaluation.metrics.provenance, str(monitor))
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _figures_of_judged(evaluation: Evaluation, job: Job) -> dict[str, Figure | None]:
+    """Return the figures of the judged clips by name."""
     metrics, labels, predictions = evaluation.metrics, evaluation.labels, evaluation.predictions
     judged = judged_clips(predictions, labels)
     right, sure = judged.truth[judged.covered] == judged.predicted[judged.covered], confidences(judged)
     risks = risk_coverage(sure, right)
-    provenance, folds = metrics.provenance, run.folds
     agreement = job.store.agreement
     drawn: dict[str, Figure | None] = {
         "confusion_matrix": figures.confusion_matrix(metrics),
@@ -83,17 +98,12 @@ def draw_figures(run: RunDir, evaluation: Evaluation, job: Job) -> dict[str, Fig
         drawn["groups"] = group_figures.forest(metrics, "subject" if people else "image group")
         drawn["group_reliability"] = group_figures.reliability_of_groups(predictions, metrics)
     after = _reliability_after(predictions, labels)
-    drawn["reliability"] = figures.reliability_diagram(reliability(sure, right), provenance, after)
+    drawn["reliability"] = figures.reliability_diagram(reliability(sure, right), metrics.provenance, after)
     if len(risks.risk):
-        drawn["risk_coverage"] = figures.risk_coverage_curve(risks, provenance, metrics.review)
+        drawn["risk_coverage"] = figures.risk_coverage_curve(risks, metrics.provenance, metrics.review)
     if metrics.rates_affect:
         drawn["affect"] = affect_scatter(predictions, metrics)
-    if folds:
-        drawn["training"] = figures.fold_curves([fold.learning_curve() for fold in folds], provenance)
-    else:
-        monitor = (run.config().get("trainer") or {}).get("monitor") or MONITOR
-        drawn["training"] = figures.training_curves(run.learning_curve(), provenance, str(monitor))
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    return drawn
 
 
 def _reliability_after(predictions: pd.DataFrame, labels: LabelSpace) -> Reliability | None:
@@ -107,14 +117,15 @@ def _reliability_after(predictions: pd.DataFrame, labels: LabelSpace) -> Reliabi
     return reliability(judged.probabilities[known].max(axis=1), judged.truth[known] == judged.predicted[known])
 
 
-def write_figures(run: RunDir, evaluation: Evaluation, job: Job) -> dict[str, bytes]:
-    """Write :func:`draw_figures` into ``figures/`` as SVG, remove outdated files, and return the SVG by name."""
-    drawn = {name: svg(figure) for name, figure in draw_figures(run, evaluation, job).items()}
-    for name in set(FIGURES) - set(drawn):
+def write_figures(run: RunDir, drawn: Mapping[str, Figure]) -> dict[str, bytes]:
+    """Write the figures of :func:`draw_figures` into ``figures/`` as SVG, remove outdated files, and return the SVG by
+    name."""
+    pictures = {name: svg(figure) for name, figure in drawn.items()}
+    for name in set(FIGURES) - set(pictures):
         (run.figures / f"{name}.svg").unlink(missing_ok=True)
-    for name, picture in drawn.items():
+    for name, picture in pictures.items():
         atomic_write_bytes(run.figures / f"{name}.svg", picture)
-    return drawn
+    return pictures
 
 
 def write_report(run: RunDir) -> Path:

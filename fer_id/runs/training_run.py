@@ -162,11 +162,11 @@ def evaluate(run: RunDir, task: pl.LightningModule, data: Any) -> Metrics:
     curve = run.learning_curve()
     if len(curve) and "seconds" in curve:
         run.write_job(run.job().model_copy(update={"seconds": float(curve["seconds"].iloc[-1])}))
-    evaluation = write_evaluation(run)
+    evaluation, figures = write_evaluation(run)
     trainer = task._trainer  # `task.trainer` raises where there is none
     for logger in () if trainer is None else trainer.loggers:
         if isinstance(logger, PrivateWandbLogger):
-            logger.log_results(evaluation)
+            logger.log_results(evaluation, figures)
     forget_previous(run.path / "checkpoints")
     run.finish()
     return evaluation.metrics

@@ -39,7 +39,7 @@ def without_figures() -> Iterator[None]:
     protocol, ``test_front_door.py`` renders them.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fer_id.reporting.report.write_figures", lambda run, evaluation, job: {})
+        patch.setattr("fer_id.reporting.report.draw_figures", lambda run, evaluation, job: {})
         yield
 
 

@@ -212,7 +212,7 @@ def carelessly(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     elif what == "faces":
         original = results.send_explanation
         monkeypatch.setattr(disclosure, "FEWEST_SUBJECTS", 0)
-        careless = lambda run, content, gallery, faces: original(run, content, _all(gallery), faces=True)  # noqa: E731
+        careless = lambda run, *content, faces: original(run, *content[:2], _all(content[2]), faces=True)  # noqa: E731
         monkeypatch.setattr(results, "send_explanation", careless)
 
 

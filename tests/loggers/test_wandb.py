@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import wandb
+from matplotlib.figure import Figure
 
 from data_modules.config import DataConfig
 from fer_id.explain.regions import REGIONS
@@ -22,6 +23,7 @@ from fer_id.loggers.results import send_explanation, send_results
 from fer_id.loggers.server import RUN_ID, has_key, no_answer
 from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.loggers.wandb_session import close_session, harmless, wandb_mode
+from fer_id.reporting.explanation import draw
 from fer_id.reporting.gallery import Shown
 from fer_id.runs.job import Job, Store
 from fer_id.runs.metrics import Metrics
@@ -342,7 +344,7 @@ def test_only_the_first_of_several_processes_tells(tmp_path: Path, monkeypatch: 
 def test_the_figure_that_names_children_leaves_only_where_they_are_drawn(
     sent: Any, provenance: str, leaves: bool
 ) -> None:
-    figures: Any = {"confusion_matrix": 1, "subjects": 2}
+    figures = {name: Figure() for name in ("confusion_matrix", "subjects")}
     metrics = Metrics.model_validate({**METRICS, "provenance": provenance})
     send_results(sent, metrics, figures, Rules(real=False))
     assert ("figures/subjects" in sent.logged) is leaves
@@ -368,7 +370,7 @@ def test_of_real_children_the_public_view_of_groups_leaves(sent: Any, real: bool
         "in_no_group": {"n_clips": 0, "n_subjects": 0},
     }
     subgroups = {"min_subjects": 5, "columns": {"site": column}, "left_out": {}}
-    figures: Any = {"groups": 1, "group_reliability": 1, "training": 1, "confusion_matrix": 2}
+    figures = {name: Figure() for name in ("groups", "group_reliability", "training", "confusion_matrix")}
     # The whole may bear another word: a store of real children pooled with a drawn one is synthetic.
     metrics = Metrics.model_validate({**METRICS, "provenance": "synthetic", "subgroups": subgroups})
     send_results(sent, metrics, figures, Rules(real=real))
@@ -387,7 +389,7 @@ def test_of_real_children_the_public_view_of_groups_leaves(sent: Any, real: bool
 @pytest.mark.parametrize(("subjects", "told"), [(1, False), (4, False), (5, True)])
 def test_of_a_fold_of_few_real_children_no_score_leaves(sent: Any, subjects: int, told: bool) -> None:
     """A fold that leaves one child out would tell how that child was recognised."""
-    figures: Any = {"confusion_matrix": 2}
+    figures = {"confusion_matrix": Figure()}
     hidden = withheld(Job.model_validate({"children": {"test": subjects}}), "fold")
     metrics = Metrics.model_validate({**METRICS, "provenance": "real"})
     send_results(sent, metrics, figures, Rules(hidden))
@@ -414,7 +416,7 @@ def test_strips_of_people_leave_only_with_their_consent(sent: Any) -> None:
     found = {"provenance": "real", "leakage": told, "regions": regions, "by_frame": {}, "by_class": {"sad": sad}}
     found |= {"checks": {}, "failed": ["deletion"]}
     logged = sent.logged
-    send_explanation(sent, found, gallery, faces=True)
+    send_explanation(sent, found, draw(found), gallery, faces=True)
     assert sent.summary == {"explain/leakage": 1.5}
     assert len(logged["explain/clips"]) == 2
     assert all("real" in caption and "failed: deletion" in caption for _, caption in logged["explain/clips"])
@@ -423,12 +425,12 @@ def test_strips_of_people_leave_only_with_their_consent(sent: Any) -> None:
     assert "failed: deletion" in logged["explain/by_class"]
     logged.clear()
     found["failed"] = []
-    send_explanation(sent, found, gallery[:1], faces=True)
+    send_explanation(sent, found, draw(found), gallery[:1], faces=True)
     assert "not checked" in logged["explain/clips"][0][1]
     logged.clear()
-    send_explanation(sent, found, gallery[1:2], faces=True)
+    send_explanation(sent, found, draw(found), gallery[1:2], faces=True)
     assert "explain/clips" not in logged
-    send_explanation(sent, found, gallery, faces=False)
+    send_explanation(sent, found, draw(found), gallery, faces=False)
     assert "explain/clips" not in logged  # consent alone is not enough: the run must say so too
 
 

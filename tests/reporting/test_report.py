@@ -206,9 +206,19 @@ def test_predictions_without_a_tested_subject_or_with_an_edited_answer_are_refus
 def test_wandb_gets_the_evaluation_that_was_just_written(make_run):
     run, told = make_run(), SimpleNamespace(summary={}, log=lambda row: None)
     run.write_job(run.job().model_copy(update={"children": {"train": 0, "validation": 0, "test": 0}}))
-    evaluation = write_evaluation(run)
+    evaluation, figures = write_evaluation(run)
     (run.path / "predictions.parquet").unlink()
     logger = PrivateWandbLogger(run)
     logger._opened = [told]
-    logger.log_results(evaluation)
+    logger.log_results(evaluation, figures)
     assert told.summary["test/accuracy"] == evaluation.metrics.accuracy
+
+
+def test_a_run_without_test_clips_has_no_empty_figures(make_run):
+    table = make_run("study/tested").predictions()
+    run = make_run(table=table[table["split"] != "test"])
+    run.write_job(run.job().model_copy(update={"clips": {"train": 400, "validation": 40, "test": 0}}))
+    _, figures = write_evaluation(run)
+    assert list(figures) == ["training"]
+    assert [path.name for path in run.figures.iterdir()] == ["training.svg"]
+    assert "Not judged on test clips" in (run.path / "report.html").read_text()

@@ -31,7 +31,9 @@ KILLED = -signal.SIGKILL
 STEP = "fer_id.tasks.classification:ClipClassification.training_step"
 VALIDATION = "fer_id.tasks.classification:ClipClassification.validation_step"
 SEEDING = "fer_id.callbacks.record:EpochSeed.on_train_batch_start"
-PICTURES = [f"fer_id.reporting.report:{name}" for name in ("write_figures", "write_run_report", "write_report")]
+PICTURES = [
+    f"fer_id.reporting.report:{name}" for name in ("draw_figures", "write_figures", "write_run_report", "write_report")
+]
 """What takes most of the time of a tiny run, and is of no interest here."""
 
 MOMENTS = {
