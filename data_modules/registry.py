@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import traceback
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_id.errors import ConfigError
-from fer_id.exports import imported
+from fer_id.exports import entry_points, imported
 from fer_id.progress import say
 
 if TYPE_CHECKING:

@@ -1,9 +1,12 @@
-"""Names of a package that are imported when they are used, so that importing the package loads no torch."""
+"""Names of a package that are imported when they are used, so that importing the package loads no torch, and what other
+installed packages offer."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
-from importlib import import_module
+from functools import lru_cache
+from importlib import import_module, metadata
 from typing import Any
 
 
@@ -16,6 +19,18 @@ def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], An
         return getattr(import_module(modules[name]), name)
 
     return get
+
+
+def entry_points(group: str) -> metadata.EntryPoints:
+    """Return the entry points of a group in the installed packages, which are read once for each ``sys.path``: reading
+    those of a hundred packages takes longer than all else that a command line needs."""
+    return _entry_points(group, tuple(sys.path))
+
+
+@lru_cache(maxsize=8)
+def _entry_points(group: str, path: tuple[str, ...]) -> metadata.EntryPoints:
+    """Return the entry points of a group; ``path`` is the ``sys.path`` on which their packages are looked for."""
+    return metadata.entry_points(group=group)
 
 
 def imported(target: str) -> Any:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING
 
 from fer_id.errors import ConfigError, cut
+from fer_id.exports import entry_points
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback

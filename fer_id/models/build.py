@@ -7,8 +7,10 @@ earlier versions record ``timm:vit_tiny_patch16_224`` as its encoder, and are bu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -117,8 +119,15 @@ def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10, side: in
     Multiply-adds are those of convolutions and matrix products: half the operations of ``torch.utils.flop_counter``.
     Biases, norms, activations and pooling are left out, as is usual.
     """
+    return _cost(json.dumps(asdict(replace(config, pretrained=False, weights=None))), classes, frames, side)
+
+
+@lru_cache(maxsize=256)  # every fold of a cross-validation asks again
+def _cost(settings: str, classes: int, frames: int, side: int) -> ModelCost:
+    """Return :func:`model_cost` of the settings, as JSON, of a ModelConfig."""
+    config = ModelConfig(**json.loads(settings))
     with torch.device("meta"):
-        model = build_model(replace(config, pretrained=False, weights=None), classes).eval()
+        model = build_model(config, classes).eval()
     activations: list[int] = []
     for module in model.encoder.modules():
         if not any(module.children()):
