@@ -131,7 +131,7 @@ def draw_extent(axes: Axes, low: float | None, high: float | None, place: float,
 
 
 def lay_out(figure: Figure) -> None:
-    """Find the places of a figure's parts once: saving it would find them anew each time, for half of its time."""
+    """Find the places of a figure's parts, which each saving would find anew for a third of its time."""
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
         with styled():

@@ -218,7 +218,9 @@ def _flattering(among: Sequence[Compared], best: Compared | None) -> list[str]:
 
 def _differences(compared: Sequence[Compared], reference: Compared) -> list[str]:
     tested = [(run.p_holm, run.paired) for run in compared if run.p_holm is not None and run.paired]
-    unpaired = sum(run.unpaired is not None for run in compared)
+    # Inner validation alone pairs a run that was not judged on test clips.
+    judged = [run for run in compared if run.choice is None or run.metrics.accuracy is not None]
+    unpaired = sum(run.unpaired is not None for run in judged)
     sentences = []
     if tested:
         values = [paired.differences["accuracy_with_missing"].value for p, paired in tested if p < ALPHA]
