@@ -7,10 +7,8 @@ earlier versions record ``timm:vit_tiny_patch16_224`` as its encoder, and are bu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -112,6 +110,10 @@ class ModelCost:
     clip: int  # multiply-adds of one clip, head and classifier included
 
 
+_costs: dict[tuple[str, int, int, int], ModelCost] = {}
+"""What :func:`model_cost` has computed in this process: every fold of a cross-validation asks again."""
+
+
 def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10, side: int = CROP) -> ModelCost:
     """Return the cost of a model for clips of ``frames`` frames of ``side`` pixels; raise ConfigError where the config
     is invalid.
@@ -119,13 +121,15 @@ def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10, side: in
     Multiply-adds are those of convolutions and matrix products: half the operations of ``torch.utils.flop_counter``.
     Biases, norms, activations and pooling are left out, as is usual.
     """
-    return _cost(json.dumps(asdict(replace(config, pretrained=False, weights=None))), classes, frames, side)
+    config = replace(config, pretrained=False, weights=None)
+    key = (repr(config), classes, frames, side)
+    if key not in _costs:
+        _costs[key] = _cost(config, classes, frames, side)
+    return _costs[key]
 
 
-@lru_cache(maxsize=256)  # every fold of a cross-validation asks again
-def _cost(settings: str, classes: int, frames: int, side: int) -> ModelCost:
-    """Return :func:`model_cost` of the settings, as JSON, of a ModelConfig."""
-    config = ModelConfig(**json.loads(settings))
+def _cost(config: ModelConfig, classes: int, frames: int, side: int) -> ModelCost:
+    """Compute :func:`model_cost` on a model without memory."""
     with torch.device("meta"):
         model = build_model(config, classes).eval()
     activations: list[int] = []
