@@ -24,7 +24,7 @@ from scipy import stats
 from torch import Tensor
 
 from fer_id.explain.attribution import GRAD_CAM, METHODS, blurred, grad_cam
-from fer_id.explain.clips import shares_of
+from fer_id.explain.clips import masks_of, shares_of
 from fer_id.explain.verdicts import RANDOM_WEIGHTS
 from fer_id.models.network import ClipClassifier
 from fer_id.types import ClipBatch
@@ -86,8 +86,9 @@ def check_clips(
         parts.append(pd.DataFrame(row))
         for name, values in probabilities.items():
             curves.setdefault(name, []).append(values)
+        masks = masks_of(batch)
         for name, heat in maps.items():
-            pairs = zip(batch["subject_id"], shares_of(heat, batch), strict=True)
+            pairs = zip(batch["subject_id"], shares_of(heat, masks), strict=True)
             methods.setdefault(name, []).extend({"subject_id": subject, **shares} for subject, shares in pairs)
     return Checked(
         pd.concat(parts, ignore_index=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fer_id.explain.attribution import enlarged, frame_occlusion, grad_cam, heads_input, importance
-from fer_id.explain.regions import REGIONS, region_masks
+from fer_id.explain.regions import REGIONS, Floats, region_masks
 from fer_id.explain.shares import AREA, NO_FACE, SHARE, region_shares
 from fer_id.models.network import ClipClassifier
 from fer_id.types import ClipBatch
@@ -65,7 +65,7 @@ def explain_clips(
             cells = grad_cam(model, batch, target, layer)
         dropped = frame_occlusion(model, batch, target, seen[-1]).numpy()
         moments = importance(cells).cpu().numpy()
-        regions = shares_of(cells, batch)
+        regions = shares_of(cells, masks_of(batch))
         for i, clip in enumerate(batch["clip_id"]):
             own = slice(None if lengths is None else lengths[clip])
             row = {"clip_id": clip, "subject_id": batch["subject_id"][i], "target": int(target[i])}
@@ -91,13 +91,17 @@ def with_targets(batch: ClipBatch, targets: Mapping[str, int], device: torch.dev
     return chosen, torch.tensor([targets[clip] for clip in chosen["clip_id"]], device=device)
 
 
-def shares_of(maps: Tensor, batch: ClipBatch) -> list[dict[str, object]]:
-    """Return the columns ``share``, ``area`` and ``reason`` of each clip, from maps (B, T, h, w)."""
-    side = batch["frames"].shape[-1]
-    big, points = enlarged(maps, side).cpu().numpy(), batch["landmarks"].cpu().numpy()
+def masks_of(batch: ClipBatch) -> list[Floats]:
+    """Return the masks of the regions (T, R, S, S) of each clip."""
+    return [region_masks(points, batch["frames"].shape[-1]) for points in batch["landmarks"].cpu().numpy()]
+
+
+def shares_of(maps: Tensor, masks: Sequence[Floats]) -> list[dict[str, object]]:
+    """Return the columns ``share``, ``area`` and ``reason`` of each clip, from maps (B, T, h, w) and the masks of its
+    regions."""
     rows = []
-    for clip in range(len(big)):
-        shares, areas, reason = region_shares(big[clip], region_masks(points[clip], side))
+    for heat, regions in zip(enlarged(maps, masks[0].shape[-1]).cpu().numpy(), masks, strict=True):
+        shares, areas, reason = region_shares(heat, regions)
         values = {f"{SHARE}{name}": value for name, value in zip(REGIONS, shares, strict=True)}
         rows.append({"reason": reason, **values, **{f"{AREA}{n}": a for n, a in zip(REGIONS, areas, strict=True)}})
     return rows
