@@ -111,7 +111,7 @@ class ModelCost:
 
 
 _costs: dict[tuple[str, int, int, int], ModelCost] = {}
-"""What :func:`model_cost` has computed in this process: every fold of a cross-validation asks again."""
+"""Costs by settings, classes, frames and side, kept for the process: every fold of a cross-validation asks again."""
 
 
 def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10, side: int = CROP) -> ModelCost:

@@ -212,7 +212,10 @@ def carelessly(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     elif what == "faces":
         original = results.send_explanation
         monkeypatch.setattr(disclosure, "FEWEST_SUBJECTS", 0)
-        careless = lambda run, *content, faces: original(run, *content[:2], _all(content[2]), faces=True)  # noqa: E731
+
+        def careless(run: Any, content: Any, figures: Any, gallery: list[Any], *, faces: bool) -> Any:
+            return original(run, content, figures, _all(gallery), faces=True)
+
         monkeypatch.setattr(results, "send_explanation", careless)
 
 

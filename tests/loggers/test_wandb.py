@@ -415,8 +415,8 @@ def test_strips_of_people_leave_only_with_their_consent(sent: Any) -> None:
     sad = {"n_clips": 3, "leakage": told, "expected": {"regions": [], "value": None}, "regions": regions}
     found = {"provenance": "real", "leakage": told, "regions": regions, "by_frame": {}, "by_class": {"sad": sad}}
     found |= {"checks": {}, "failed": ["deletion"]}
-    logged = sent.logged
-    send_explanation(sent, found, draw(found), gallery, faces=True)
+    logged, figures = sent.logged, draw(found)
+    send_explanation(sent, found, figures, gallery, faces=True)
     assert sent.summary == {"explain/leakage": 1.5}
     assert len(logged["explain/clips"]) == 2
     assert all("real" in caption and "failed: deletion" in caption for _, caption in logged["explain/clips"])
@@ -425,12 +425,12 @@ def test_strips_of_people_leave_only_with_their_consent(sent: Any) -> None:
     assert "failed: deletion" in logged["explain/by_class"]
     logged.clear()
     found["failed"] = []
-    send_explanation(sent, found, draw(found), gallery[:1], faces=True)
+    send_explanation(sent, found, figures, gallery[:1], faces=True)
     assert "not checked" in logged["explain/clips"][0][1]
     logged.clear()
-    send_explanation(sent, found, draw(found), gallery[1:2], faces=True)
+    send_explanation(sent, found, figures, gallery[1:2], faces=True)
     assert "explain/clips" not in logged
-    send_explanation(sent, found, draw(found), gallery, faces=False)
+    send_explanation(sent, found, figures, gallery, faces=False)
     assert "explain/clips" not in logged  # consent alone is not enough: the run must say so too
 
 
