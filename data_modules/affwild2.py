@@ -134,7 +134,7 @@ class AffWild2DataModule(FrameSequenceDataModule):
     def read(cls, source: Path, left_out: Counter[str]) -> Iterator[FrameSequence]:
         """Yield every annotated video; DataError lists every bad line and missing video before a picture is opened."""
         problems, sequences, seen = Problems(str(source)), list[FrameSequence](), dict[str, str]()
-        folder, pictures = _challenge(source), _by_video(source)
+        folder, pictures = _challenge(source), _by_video(source, left_out)
         sizes, classes, affect = Counter[str](), set[int](), _affect_files(folder.parent, cls.splits, problems)
         for split in cls.splits:
             files = sorted((folder / split).glob("[!.]*.txt"))
@@ -181,14 +181,16 @@ def _challenge(source: Path) -> Path:
     return places[0]
 
 
-def _by_video(source: Path) -> dict[str, Path]:
-    """Return the folder of the pictures of each video."""
+def _by_video(source: Path, left_out: Counter[str]) -> dict[str, Path]:
+    """Return the folder of the pictures of each video, the first of those in several folders; the others are counted
+    as ``left_out``."""
     roots = [*sorted(source.glob(f"{PICTURES}*")), *sorted(source.glob(f"*/{PICTURES}*"))]
     videos = dict[str, Path]()
     for root in roots:
         for folder in sorted(root.iterdir()) if root.is_dir() else ():
             if folder.is_dir() and folder not in roots and not folder.name.startswith("."):
-                videos.setdefault(folder.name, folder)
+                if videos.setdefault(folder.name, folder) != folder:
+                    left_out["further folder of pictures of a video"] += 1
     return videos
 
 

@@ -120,7 +120,7 @@ def _concordance(metrics: Metrics, name: str) -> str:
     value, interval = metrics[name], metrics.interval(name)
     if value is None:
         return f"undefined: {metrics.reason(name)}"
-    return f"{value:.4f}" + (f" ({interval.low:.4f} to {interval.high:.4f})" if interval else "")
+    return f"{value:z.4f}" + (f" ({interval.low:z.4f} to {interval.high:z.4f})" if interval else "")
 
 
 def _require_outside(path: Path, run: RunDir) -> None:

@@ -122,6 +122,7 @@ def test_published_crops_masked_frames_and_splits(
     (raw / "cropped_aligned" / "of_the_test").mkdir()
     (raw / "cropped_aligned_new_50_vids").mkdir()
     (raw / "cropped_aligned" / "c").rename(raw / "cropped_aligned_new_50_vids" / "c")
+    shutil.copytree(raw / "cropped_aligned" / "d", raw / "cropped_aligned_new_50_vids" / "d")
     shutil.copy(raw / "cropped_aligned" / "d" / "00001.jpg", raw / "cropped_aligned" / "d" / "00015.jpg")
     store = prepared(raw, tmp_path / "store", split_seed=1)
     clips, card = store.clips.set_index("clip_id"), store.card
@@ -132,6 +133,7 @@ def test_published_crops_masked_frames_and_splits(
     assert card.audit["coverage"]["no picture"] == 1
     assert card.audit["left_out"] == {
         **{"picture after the last label": 1, "video without annotation": 1},
+        "further folder of pictures of a video": 1,
         **{"clip of class other": 1, "clip without a majority": 1},
     }
     assert "some people appear in several" in card.notes[0]

@@ -107,6 +107,9 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(
         assert command.startswith("fer-id train data=synthetic")
         assert f"name=tiny/{trials[None, number].job}" in command
 
+    if trained == "by Ray":
+        return  # what follows is up to the study; the test that kills a sweep resumes it by Ray, three times
+
     # Again: finished trials are unchanged; failed trials fail again.
     before = written(folder, trials[None, 1].job, trials[None, 3].job)
     output = refusal(capsys, ["sweep", "resume", str(folder)])
@@ -210,7 +213,7 @@ def test_more_configurations_go_on_where_it_ended(write_file: WriteFile, tmp_pat
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_a_lost_worker_is_replaced_once(write_file: WriteFile, tmp_path: Path, capsys: Capture) -> None:
-    file = write_file("trainer.max_epochs=12", parameters={"optim.lr": {"values": [0.01]}})
+    file = write_file("trainer.max_epochs=12", "protocol.test=false", parameters={"optim.lr": {"values": [0.01]}})
     folder, killed = tmp_path / "runs" / "tiny", list[int]()
 
     def kill() -> None:
@@ -254,7 +257,7 @@ def holders(path: Path) -> list[int]:
 @pytest.mark.usefixtures("ray")
 def test_stopped_and_killed_it_goes_on_without_repeating_a_finished_job(write_file: WriteFile, tmp_path: Path) -> None:
     rates = [0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01]  # two at a time may finish before each signal
-    file = write_file("trainer.max_epochs=6", parameters={"optim.lr": {"values": rates}})
+    file = write_file("trainer.max_epochs=6", "protocol.test=false", parameters={"optim.lr": {"values": rates}})
     folder, finished = tmp_path / "runs" / "tiny", set[Path]()
     arguments = ["run", str(file), f"runs.root={tmp_path}/runs"]
     for sent in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
