@@ -188,9 +188,10 @@ def _by_video(source: Path, left_out: Counter[str]) -> dict[str, Path]:
     videos = dict[str, Path]()
     for root in roots:
         for folder in sorted(root.iterdir()) if root.is_dir() else ():
-            if folder.is_dir() and folder not in roots and not folder.name.startswith("."):
-                if videos.setdefault(folder.name, folder) != folder:
-                    left_out["further folder of pictures of a video"] += 1
+            if not folder.is_dir() or folder in roots or folder.name.startswith("."):
+                continue
+            if videos.setdefault(folder.name, folder) != folder:
+                left_out["further folder of pictures of a video"] += 1
     return videos
 
 
