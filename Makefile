@@ -35,7 +35,7 @@ help:  ## this list
 # ---------------------------------------------------------------------------------------------------- installation
 
 setup: $(STAMP)  ## .venv with the tested versions (every other target does this by itself)
-	@echo 'Installed in .venv. Next: make demo (four to six minutes), or: source .venv/bin/activate && fer-id --help'
+	@echo 'Installed in .venv. Next: make demo (four to six and a half minutes), or: source .venv/bin/activate && fer-id --help'
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is %d.%d: make PYTHON=/path/to/python" % sys.version_info[:2])'
@@ -60,7 +60,7 @@ DEMO := data=synthetic data.store=data/demo protocol=holdout protocol.test_fract
 DEMO_STILL := recipe=demo model=conv4 data.frames=frame trainer.max_epochs=60 trainer.validate_every=15
 DEMO_CLIPS := recipe=demo_clips model=cnn_lstm adapt.strategy=head optim.lr=1e-2 trainer.max_epochs=15 trainer.validate_every=5 "trainer.resolution=[]"
 
-demo: data/demo/card.json  ## drawn children, a still and a temporal model, one comparison: four to six minutes on two cores
+demo: data/demo/card.json  ## drawn children, a still and a temporal model, one comparison: four to six and a half minutes on two cores
 	$(FER) train $(DEMO) $(DEMO_STILL) name=demo/conv4 $(ARGS)
 	$(FER) train $(DEMO) $(DEMO_CLIPS) init.encoder_from=runs/demo/conv4 name=demo/cnn_lstm $(ARGS)
 	$(FER) compare runs/demo/conv4 runs/demo/cnn_lstm out=$(OUT)/demo

@@ -132,9 +132,8 @@ def test_published_crops_masked_frames_and_splits(
     assert (card.geometry["eyes"], card.landmarks_from, card.shard_by) == (None, "none", "subject_id")
     assert card.audit["coverage"]["no picture"] == 1
     assert card.audit["left_out"] == {
-        **{"picture after the last label": 1, "video without annotation": 1},
-        "further folder of pictures of a video": 1,
-        **{"clip of class other": 1, "clip without a majority": 1},
+        **{"picture after the last label": 1, "video without annotation": 1, "clip of class other": 1},
+        **{"further folder of pictures of a video": 1, "clip without a majority": 1},
     }
     assert "some people appear in several" in card.notes[0]
     read = store.read(clips.index.get_loc("b-00001"))

@@ -410,13 +410,13 @@ def test_what_is_withheld_follows_the_children_of_each_split() -> None:
 def test_strips_of_people_leave_only_with_their_consent(sent: Any) -> None:
     words = ("sad (90 %), labelled fear", "subject s1", "from above: the frames, Grad-CAM")
     gallery = [Shown("Wrong", PICTURE, *words, False, "real", shareable=share) for share in (True, False, True)]
-    told = {"value": 1.5, "low": 1.0, "high": 2.0, "n_subjects": 4}
-    regions = {name: {**told, "share": 0.1, "area": 0.1} for name in REGIONS}
-    sad = {"n_clips": 3, "leakage": told, "expected": {"regions": [], "value": None}, "regions": regions}
-    found = {"provenance": "real", "leakage": told, "regions": regions, "by_frame": {}, "by_class": {"sad": sad}}
-    found |= {"checks": {}, "failed": ["deletion"]}
-    logged, figures = sent.logged, draw(found)
-    send_explanation(sent, found, figures, gallery, faces=True)
+    leakage = {"value": 1.5, "low": 1.0, "high": 2.0, "n_subjects": 4}
+    regions = {name: {**leakage, "share": 0.1, "area": 0.1} for name in REGIONS}
+    sad = {"n_clips": 3, "leakage": leakage, "expected": {"regions": [], "value": None}, "regions": regions}
+    content = {"provenance": "real", "leakage": leakage, "regions": regions, "by_frame": {}, "by_class": {"sad": sad}}
+    content |= {"checks": {}, "failed": ["deletion"]}
+    logged, figures = sent.logged, draw(content)
+    send_explanation(sent, content, figures, gallery, faces=True)
     assert sent.summary == {"explain/leakage": 1.5}
     assert len(logged["explain/clips"]) == 2
     assert all("real" in caption and "failed: deletion" in caption for _, caption in logged["explain/clips"])
@@ -424,13 +424,13 @@ def test_strips_of_people_leave_only_with_their_consent(sent: Any) -> None:
     assert not any("s1" in caption for _, caption in logged["explain/clips"])
     assert "failed: deletion" in logged["explain/by_class"]
     logged.clear()
-    found["failed"] = []
-    send_explanation(sent, found, figures, gallery[:1], faces=True)
+    content["failed"] = []
+    send_explanation(sent, content, figures, gallery[:1], faces=True)
     assert "not checked" in logged["explain/clips"][0][1]
     logged.clear()
-    send_explanation(sent, found, figures, gallery[1:2], faces=True)
+    send_explanation(sent, content, figures, gallery[1:2], faces=True)
     assert "explain/clips" not in logged
-    send_explanation(sent, found, figures, gallery, faces=False)
+    send_explanation(sent, content, figures, gallery, faces=False)
     assert "explain/clips" not in logged  # consent alone is not enough: the run must say so too
 
 

@@ -107,9 +107,6 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(
         assert command.startswith("fer-id train data=synthetic")
         assert f"name=tiny/{trials[None, number].job}" in command
 
-    if trained == "by Ray":
-        return  # what follows is up to the study; the test that kills a sweep resumes it by Ray, three times
-
     # Again: finished trials are unchanged; failed trials fail again.
     before = written(folder, trials[None, 1].job, trials[None, 3].job)
     output = refusal(capsys, ["sweep", "resume", str(folder)])
