@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import Dataset, DistributedSampler, Sampler
 from torch.utils.data._utils import signal_handling
 
+from fer_id.errors import first_line
 from fer_id.labels import LabelSpace
 from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter
 from fer_id.progress import say
@@ -280,7 +281,7 @@ def begin_worker(_: int) -> None:
 
 
 def _end_worker(error: Exception, item: object) -> None:
-    say(f"a process that loads batches ends: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+    say(f"a process that loads batches ends: {first_line(error)}")
     os._exit(1)
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from fer_id.errors import FerIdError
+from fer_id.errors import FerIdError, first_line
 from fer_id.inputs import byte_words
 from fer_id.shared_memory import ADVICE, PLACE, shared_memory
 
@@ -87,7 +87,7 @@ def interruptible() -> Iterator[None]:
 def machine_fault(error: Exception) -> MachineError | None:
     """Return an error with advice for a fault of the machine, such as too little memory; None for any other error."""
     text = str(error)
-    first = text.splitlines()[0] if text else type(error).__name__
+    first = first_line(error)
     if WORKER.search(text):
         memory = shared_memory()
         size = "" if memory is None else f" ({PLACE} has {byte_words(memory.free)} free of {byte_words(memory.total)})"

@@ -57,6 +57,15 @@ def cut(text: object, most: int = MOST_QUOTED) -> str:
     return escaped if len(escaped) <= most else f"{escaped[: most - 3]}..."
 
 
+def first_line(error: BaseException, otherwise: str = "") -> str:
+    """Return the first line of an error's message, at most 300 characters; of an empty one ``otherwise`` or its class.
+
+    >>> first_line(ValueError("no such layer\\nTraceback"))
+    'no such layer'
+    """
+    return (str(error).strip() or otherwise or type(error).__name__).splitlines()[0][:300]
+
+
 def quoted(value: object) -> str:
     """Return the ``repr`` of an input's value, cut after :data:`MOST_QUOTED` characters.
 

@@ -10,10 +10,8 @@ leaves 16x16 cells after a ResNet's stem, where a brow or the corner of a mouth 
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
@@ -24,10 +22,10 @@ import torch
 from timm.models import model_entrypoint
 from torch import Tensor, nn
 
-from fer_id.errors import CheckpointError, ConfigError, Problems
-from fer_id.models.checkpoint import is_finite, read_tensors, usable
+from fer_id.errors import ConfigError, first_line
 from fer_id.models.config import TIMM, suggestion, timm_problems
 from fer_id.models.encoders import HALVES, Encoder
+from fer_id.models.published import download, from_file
 from fer_id.progress import say, track
 from fer_id.types import CROP
 
@@ -39,12 +37,19 @@ class TimmEncoder(Encoder):
     """A timm backbone by its name, with or without the tag of its weights (``vit_tiny_patch16_224.augreg_in21k``).
 
     It is fitted to 64x64 with ``stride`` (``halved`` or ``own``, see the module) and pooled as timm pools it;
-    ``pretrained`` downloads timm's weights, ``weights`` is a local file of them instead. Raise ConfigError where the
-    backbone cannot take 64x64, and CheckpointError where the weights cannot be downloaded, read, or fitted.
+    ``pretrained`` downloads timm's weights, ``weights`` is a local file of them instead, with ``weights_match="order"``
+    one of the same network under other names. Raise ConfigError where the backbone cannot take 64x64, and
+    CheckpointError where the weights cannot be downloaded, read, or fitted.
     """
 
     def __init__(
-        self, name: str, stride: str = "halved", *, pretrained: bool = False, weights: str | None = None
+        self,
+        name: str,
+        stride: str = "halved",
+        *,
+        pretrained: bool = False,
+        weights: str | None = None,
+        weights_match: str = "names",
     ) -> None:
         fit = fit_to_crop(name, stride)
         if stride == "halved" and 0 < fit.side < MAP:
@@ -55,9 +60,9 @@ class TimmEncoder(Encoder):
         self.any_size = not fit.sizes
         self.net: nn.Module
         if weights is not None:
-            self.net = _from_file(name, fit, weights)
+            self.net = from_file(name, fit.sizes, weights, weights_match)
         elif pretrained:
-            self.net = _download(name, fit)
+            self.net = download(name, fit.sizes)
         else:
             self.net = timm.create_model(name, num_classes=0, **fit.sizes)
         if fit.halve:
@@ -158,70 +163,10 @@ def _try(name: str, sizes: Sizes, halve: bool) -> Fit:
         return Fit(sizes, halve, net(images).shape[-1], side)
 
 
-def _download(name: str, fit: Fit) -> nn.Module:
-    try:
-        with _silent():
-            return timm.create_model(name, pretrained=True, num_classes=0, **fit.sizes)
-    except Exception as error:  # no network, a proxy, a full disk, no published weights: each in its own exception
-        raise CheckpointError(
-            f"timm:{name}: its pretrained weights cannot be had ({_first_line(error)}). Without a network, fetch "
-            f"{_published_file(name)} elsewhere and give it as model.weights=FILE with model.pretrained=false, or "
-            "train from scratch with model.pretrained=false alone."
-        ) from error
-
-
-def _published_file(name: str) -> str:
-    """Return where the file of a backbone's published weights is."""
-    published = timm.get_pretrained_cfg(name)
-    if published is not None and published.hf_hub_id:
-        return f"{published.hf_hub_filename or 'model.safetensors'} of https://huggingface.co/{published.hf_hub_id}"
-    return str(published.url) if published is not None and published.url else "a file of them"
-
-
-def _from_file(name: str, fit: Fit, path: str) -> nn.Module:
-    tensors = read_tensors(path)  # refuses code and damage, with a clear message, before timm reads the file
-    with torch.device("meta"):
-        expected = timm.create_model(name, num_classes=0, **fit.sizes).state_dict()
-    usable(expected, tensors, path)
-    # timm resamples patches and positions only while it loads published weights, so the file is declared as such
-    overlay = {"file": path, "source": "timm", "custom_load": False}
-    try:
-        with _silent():
-            net, again = (
-                timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **fit.sizes)
-                for _ in range(2)
-            )
-    except Exception as error:  # timm converts the weights of many sources, with various errors
-        raise CheckpointError(f"{path}: not the weights of timm:{name} ({_first_line(error)})") from error
-    # timm skips missing weights silently: those are the weights that differ between two random initialisations
-    pairs = zip(net.state_dict().items(), again.state_dict().values(), strict=True)
-    missing = [key for (key, first), second in pairs if not torch.equal(first, second)]
-    problems = Problems(f"{path}: not the weights of timm:{name}", (f"{key}: missing" for key in missing))
-    problems.raise_if_any(CheckpointError, f"Give timm's own file of {name}.")
-    if spoilt := [key for key, value in net.named_parameters() if not is_finite(value)]:
-        raise CheckpointError(f"{path}: not usable as weights: {spoilt[0]}: NaN or infinite values")
-    return net
-
-
 def _reason(error: Exception) -> str:
     """Return a backbone's own message of refusal, or else the place in its code."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return _first_line(error, f"{type(error).__name__} in {place.name}()")[:200]
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the libraries' own logs, which list every key of a foreign file, from the terminal."""
-    disabled = logging.root.manager.disable
-    logging.disable()
-    try:
-        yield
-    finally:
-        logging.disable(disabled)
-
-
-def _first_line(error: Exception, otherwise: str = "") -> str:
-    return (str(error).strip() or otherwise or type(error).__name__).splitlines()[0][:300]
+    return first_line(error, f"{type(error).__name__} in {place.name}()")[:200]
 
 
 def _first_strided(net: nn.Module) -> nn.Conv2d | None:

@@ -84,7 +84,13 @@ def _build_encoder(config: ModelConfig) -> Encoder:
         from fer_id.models.backbones import TimmEncoder  # timm takes seconds to import, and is not always needed
 
         name = config.encoder.removeprefix(TIMM)
-        return TimmEncoder(name, config.stride, pretrained=config.pretrained, weights=config.weights)
+        return TimmEncoder(
+            name,
+            config.stride,
+            pretrained=config.pretrained,
+            weights=config.weights,
+            weights_match=config.weights_match,
+        )
     encoder: Encoder
     if config.encoder == CCT:
         from fer_id.models.compact_transformer import CompactTransformer  # of timm's blocks

@@ -68,6 +68,11 @@ class ModelConfig:
     weights: str | None = setting(
         None, help="file of published encoder weights instead (safetensors, or a torch file of weights alone)"
     )
+    weights_match: str = setting(
+        "names",
+        choices=("names", "order"),
+        help="how that file's tensors are found: by timm's names, or in order, of the same network named otherwise",
+    )
     widths: list[int] = setting([], min=1, max=LARGEST_WIDTH, help="channels of each block; empty: the encoder's own")
     convs: list[int] = setting([], min=1, max=64, help="convolutions in each block, likewise")
     residual: bool = setting(False, help="add to each convolution after the first of a block its own input")
@@ -228,4 +233,6 @@ def _weight_problems(config: ModelConfig) -> list[str]:
     if config.weights and not Path(config.weights).is_file():
         kind = "no regular file" if Path(config.weights).exists() else "no file"
         problems.append(f"model.weights: {kind} {config.weights!r}{look_alike(Path(config.weights))}")
+    if config.weights_match == "order" and not (config.weights and config.encoder.startswith(TIMM)):
+        problems.append("model.weights_match=order: needs a file, model.weights, of an encoder of timm")
     return problems

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fer_id.errors import first_line
 from fer_id.progress import say
 from fer_id.types import CROP
 
@@ -95,7 +96,7 @@ def measure(
             except RuntimeError as problem:
                 if candidate[0] == "32":
                     raise
-                say(f"{' '.join(candidate)} is not tried: {str(problem).splitlines()[0]}")
+                say(f"{' '.join(candidate)} is not tried: {first_line(problem)}")
                 continue
             if first <= HOPELESS * min(seconds.values(), default=first):
                 hopeful[candidate] = step

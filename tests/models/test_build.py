@@ -66,6 +66,8 @@ def test_all_problems_are_listed_together() -> None:
         (ModelConfig(head="transformer", hidden=6), "a multiple of 4"),
         (ModelConfig(pretrained=True), "conv4 has no published weights"),
         (ModelConfig(encoder="timm:resnet18", pretrained=True, weights=__file__), "give one of them"),
+        (ModelConfig(weights=__file__, weights_match="order"), "needs a file, model.weights, of an encoder of timm"),
+        (ModelConfig(encoder="timm:resnet18", weights_match="order"), "needs a file, model.weights"),
         (ModelConfig(dropout=float("nan")), "model.dropout: nan"),
         (ModelConfig(encoder="timm:resnet18", residual=True), "model.residual: true, but timm:resnet18 has no such"),
         (ModelConfig(encoder="timm:resnet18", residual=True), "say model.residual=false"),

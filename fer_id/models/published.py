@@ -1,0 +1,122 @@
+"""Published weights of timm's backbones: downloaded, or from a file whose tensors are found by name or by order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from fer_id.errors import CheckpointError, Problems, first_line
+from fer_id.models.checkpoint import is_finite, read_tensors, usable
+from fer_id.progress import say
+
+COUNTER = ".num_batches_tracked"  # of batch normalisation, not learned; older files lack it
+
+
+def download(name: str, sizes: Mapping[str, Any]) -> nn.Module:
+    """Return a backbone with timm's own weights; CheckpointError where they cannot be had."""
+    try:
+        with _silent():
+            return timm.create_model(name, pretrained=True, num_classes=0, **sizes)
+    except Exception as error:  # no network, a proxy, a full disk, no published weights: each in its own exception
+        raise CheckpointError(
+            f"timm:{name}: its pretrained weights cannot be had ({first_line(error)}). Without a network, fetch "
+            f"{_published_file(name)} elsewhere and give it as model.weights=FILE with model.pretrained=false, or "
+            "train from scratch with model.pretrained=false alone."
+        ) from error
+
+
+def from_file(name: str, sizes: Mapping[str, Any], path: str, match: str = "names") -> nn.Module:
+    """Return a backbone with the weights of a file.
+
+    ``match="names"`` takes timm's own file, ``order`` the same network's under other names (:func:`in_order`). Raise
+    CheckpointError where the file cannot be read, or is not of this network, complete and finite.
+    """
+    tensors = read_tensors(path)  # refuses code and damage, with a clear message, before timm reads the file
+    # timm resamples patches and positions only while it loads published weights, so the file is declared as such
+    overlay: dict[str, Any] = {"file": path, "source": "timm", "custom_load": False}
+    if match == "order":
+        tensors = in_order(name, tensors, path)
+        overlay = {"state_dict": tensors, "custom_load": False}
+    with torch.device("meta"):
+        expected = timm.create_model(name, num_classes=0, **sizes).state_dict()
+    usable(expected, tensors, path)
+    try:
+        with _silent():
+            net, again = (
+                timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **sizes)
+                for _ in range(2)
+            )
+    except Exception as error:  # timm converts the weights of many sources, with various errors
+        raise CheckpointError(f"{path}: not the weights of timm:{name} ({first_line(error)})") from error
+    # timm skips missing weights silently: those are the weights that differ between two random initialisations
+    pairs = zip(net.state_dict().items(), again.state_dict().values(), strict=True)
+    missing = [key for (key, first), second in pairs if not torch.equal(first, second)]
+    problems = Problems(f"{path}: not the weights of timm:{name}", (f"{key}: missing" for key in missing))
+    problems.raise_if_any(
+        CheckpointError,
+        f"Give timm's own file of {name}, or with model.weights_match=order one of other names for the same network.",
+    )
+    if spoilt := [key for key, value in net.named_parameters() if not is_finite(value)]:
+        raise CheckpointError(f"{path}: not usable as weights: {spoilt[0]}: NaN or infinite values")
+    return net
+
+
+def in_order(name: str, tensors: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
+    """Return the tensors of a file under timm's names of the same network, the first for the first.
+
+    In every place shape and last part of the name (``weight``, ``running_mean``) must be the expected ones, of the
+    classifier only the latter, or there is none. Raise CheckpointError with all places that differ, the first alone
+    where the number of tensors does too, and for safetensors, which are sorted.
+    """
+    if path.endswith(".safetensors"):
+        raise CheckpointError(
+            f"{path}: safetensors keep no order, so that model.weights_match=order cannot match them. "
+            "Give the file as torch saved it, or rename its tensors to timm's names."
+        )
+    with torch.device("meta"):
+        whole, encoder = (_learned(timm.create_model(name, **kind).state_dict()) for kind in ({}, {"num_classes": 0}))
+    found = _learned(tensors)
+    expected = encoder if len(found) == len(encoder) else whole
+    problems = Problems(f"{path}: not the tensors of timm:{name} in their order")
+    for place, (theirs, ours) in enumerate(zip(found, expected, strict=False), 1):
+        same_shape = ours not in encoder or found[theirs].shape == expected[ours].shape
+        if not same_shape or theirs.rpartition(".")[2] != ours.rpartition(".")[2]:
+            problems.add(
+                f"{place}. {theirs} {tuple(found[theirs].shape)}, expected {ours} {tuple(expected[ours].shape)}"
+            )
+            if len(found) != len(expected):  # the places that follow are shifted
+                break
+    if len(found) != len(expected):
+        problems.add(f"{len(found)} tensors, expected {len(whole)}, or {len(encoder)} without the classifier")
+    problems.raise_if_any(CheckpointError, f"Give the weights of the network that timm calls {name}.")
+    say(f"{path}: {len(found)} tensors taken as those of timm:{name} by order, shape and kind")
+    return dict(zip(expected, found.values(), strict=True))
+
+
+def _learned(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if not name.endswith(COUNTER)}
+
+
+def _published_file(name: str) -> str:
+    """Return where the file of a backbone's published weights is."""
+    published = timm.get_pretrained_cfg(name)
+    if published is not None and published.hf_hub_id:
+        return f"{published.hf_hub_filename or 'model.safetensors'} of https://huggingface.co/{published.hf_hub_id}"
+    return str(published.url) if published is not None and published.url else "a file of them"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the libraries' own logs, which list every key of a foreign file, from the terminal."""
+    disabled = logging.root.manager.disable
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
