@@ -21,6 +21,7 @@ from fer_id.errors import RunError
 from fer_id.files import plain
 from fer_id.labels import LabelSpace, get_space
 from fer_id.models import export
+from fer_id.models.config import UNTRAINED
 from fer_id.progress import say
 from fer_id.release import bundle
 from fer_id.release.evidence import Record, disclosed
@@ -211,7 +212,7 @@ def _facts(
         "labels": {"space": labels.name, "names": list(labels.names)},
         "temperature": record.metrics.temperature,
         "review": {"risk": judged.review.risk if judged.review else None, "threshold": record.metrics.threshold},
-        "model": {**record.config["model"], "pretrained": False, "weights": None},
+        "model": {**record.config["model"], **UNTRAINED},
     }
 
 

@@ -24,6 +24,7 @@ from fer_id import __version__
 from fer_id.errors import ConfigError, FerIdError, RunError
 from fer_id.files import locked, read_json, write_json
 from fer_id.models.build import build_model
+from fer_id.models.config import UNTRAINED
 from fer_id.progress import say
 from fer_id.runs.configs import TrainerSection
 from fer_id.runs.description import machine
@@ -117,7 +118,7 @@ def _decided(config: TrainConfig, data: FerDataModule, where: torch.device) -> d
                 say(f"precision {_title(entry)}: remembered from {entry.timed_on} (delete {path} to measure again)")
                 return entry.model_dump(include={"precision", "memory_format"})
         best, *others = measure(
-            build_model(replace(config.model, pretrained=False, weights=None), len(data.labels)),
+            build_model(replace(config.model, **UNTRAINED), len(data.labels)),
             (config.batch_size, frames),
             device=where,
             precisions=tuple(PRECISIONS) if config.trainer.precision == "auto" else (config.trainer.precision,),

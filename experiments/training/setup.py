@@ -18,6 +18,7 @@ from fer_id.errors import CheckpointError, ConfigError, DataError, FerIdError, R
 from fer_id.evaluation.config import SPLITS
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_into, load_model
+from fer_id.models.config import UNTRAINED
 from fer_id.models.transfer import transfer
 from fer_id.progress import say
 from fer_id.runs.run_dir import RunDir
@@ -63,7 +64,7 @@ def _require_side(config: TrainConfig, side: int) -> None:
 def takes_any_size(config: TrainConfig) -> bool:
     """Return whether the encoder takes crops of other sizes than 64x64 pixels."""
     with torch.device("meta"):
-        return build_model(replace(config.model, pretrained=False, weights=None), 2).encoder.any_size
+        return build_model(replace(config.model, **UNTRAINED), 2).encoder.any_size
 
 
 def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:

@@ -19,7 +19,7 @@ from fer_id.evaluation.config import Rows
 from fer_id.labels import LabelSpace
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_model
-from fer_id.models.config import OWN_MODULE
+from fer_id.models.config import OWN_MODULE, UNTRAINED
 from fer_id.models.network import ClipClassifier
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.numerics import FORMATS, autocast, usable
@@ -150,7 +150,7 @@ def _format(config: TrainConfig) -> torch.memory_format:
 
 def _untrained(config: TrainConfig, classes: int) -> ClipClassifier:
     """Build a model in evaluation mode without downloading weights, since those of the checkpoint replace them."""
-    return build_model(replace(config.model, pretrained=False, weights=None), classes).eval()
+    return build_model(replace(config.model, **UNTRAINED), classes).eval()
 
 
 def _model(config: TrainConfig, run: RunDir, memory_format: torch.memory_format) -> ClipClassifier:

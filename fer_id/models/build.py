@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fer_id.errors import ConfigError, Problems
 from fer_id.labels import LabelSpace
 from fer_id.models.checkpoint import load_into
-from fer_id.models.config import CCT, TIMM, ModelConfig, conv_blocks, model_problems, named_model
+from fer_id.models.config import CCT, TIMM, UNTRAINED, ModelConfig, conv_blocks, model_problems, named_model
 from fer_id.models.encoders import ConvEncoder, Encoder
 from fer_id.models.heads import (
     GRU,
@@ -127,7 +127,7 @@ def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10, side: in
     Multiply-adds are those of convolutions and matrix products: half the operations of ``torch.utils.flop_counter``.
     Biases, norms, activations and pooling are left out, as is usual.
     """
-    config = replace(config, pretrained=False, weights=None)
+    config = replace(config, **UNTRAINED)
     key = (repr(config), classes, frames, side)
     if key not in _costs:
         _costs[key] = _cost(config, classes, frames, side)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
+from typing import Any
 
 from fer_id.errors import ConfigError
 from fer_id.inputs import look_alike
@@ -95,6 +96,9 @@ MODELS = {
     )
 }
 """Shipped models by name, as ``experiments/configs/model`` has them."""
+
+UNTRAINED: Mapping[str, Any] = {"pretrained": False, "weights": None, "weights_match": "names"}
+"""Settings of a model whose weights come from elsewhere, such as a run's: nothing is downloaded or read."""
 
 OWN_MODULE = "own"
 """``encoder`` in the configuration of a run whose model is an ``nn.Module`` that fer_id did not build."""
