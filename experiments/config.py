@@ -18,7 +18,7 @@ from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
 from fer_id.loggers.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
-from fer_id.models.config import TIMM, ModelConfig, setting_problems
+from fer_id.models.config import TIMM, ModelConfig, file_problems, setting_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.settings import PATH, SELECTOR, WORD, Clash, setting
@@ -241,6 +241,10 @@ class TrainConfig:
         if self.trainer.processes > 1:
             yield from self._not_together()
         yield from map(_clash, setting_problems(self.model))
+
+    def missing_files(self) -> Iterator[Clash]:
+        """Yield published weights that are not there; a finished run has its own, and no need of them."""
+        yield from map(_clash, file_problems(self.model))
 
     def costly_clashes(self) -> Iterator[Clash]:
         """Yield an encoder that timm has not, or that takes no crop; timm imports torch."""

@@ -3,7 +3,8 @@
 A config is a tree of dataclasses. Its values come from, in this order, later ones winning: the dataclass's defaults,
 the group files of the selectors (``data=``, ``model=``, ``recipe=``, ``protocol=``), the command line. pydantic
 converts and checks each value, OmegaConf merges them into the tree, and ``clashes()`` of a dataclass checks
-combinations. Checks that import torch or somebody's package (``costly_clashes()``) follow where all that is in order.
+combinations, ``missing_files()`` what a training that begins will read. Checks that import torch or somebody's package
+(``costly_clashes()``) follow where all that is in order.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
         if choice.value and field.default is not MISSING:  # a plain key, which records the choice
             leaves.append(choice)
     hint = "add --help to see every key with its default and limits"
-    config = _resolve(schema, [*leaves, *typed.values()], problems, hint)
+    config = _resolve(schema, [*leaves, *typed.values()], problems, hint, ("clashes", "missing_files"))
     _add_clashes(config, "costly_clashes", problems)
     problems.raise_if_any(ConfigError, hint)
     return config
@@ -221,8 +222,10 @@ def _without_raw(leaves: list[Leaf]) -> list[Leaf]:
     return [leaf for leaf in leaves if ".".join(leaf.key.split(".")[:2]) not in raw]
 
 
-def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: str) -> T:
-    """Return the config with the values of all leaves, later ones winning."""
+def _resolve(
+    schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: str, checks: Sequence[str] = ("clashes",)
+) -> T:
+    """Return the config with the values of all leaves, later ones winning; ``checks`` are methods of its sections."""
     from omegaconf import OmegaConf  # here, since `fer-id --help` loads no config
 
     names = {leaf.key.removesuffix(".name"): str(leaf.value) for leaf in leaves if leaf.key.endswith(".name")}
@@ -252,7 +255,8 @@ def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: 
             problems.add(f"{key} is required ({setting.metadata['help']}): say {key}=...")
             failed.add(key)
     config: Any = OmegaConf.to_object(tree)
-    _add_clashes(config, "clashes", problems, failed)
+    for check in checks:
+        _add_clashes(config, check, problems, failed)
     if isinstance(broken, DatasetImportError) and len(problems) == 1:
         raise broken  # with its own heading: nothing is wrong with the settings
     problems.raise_if_any(ConfigError, hint)

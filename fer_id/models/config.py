@@ -115,7 +115,7 @@ def named_model(name: str) -> ModelConfig:
 
 def model_problems(config: ModelConfig) -> list[str]:
     """Return a line for every problem of a model config. Builds nothing."""
-    problems = setting_problems(config)
+    problems = setting_problems(config) + file_problems(config)
     return problems + timm_problems(config.encoder) if config.encoder.startswith(TIMM) else problems
 
 
@@ -130,6 +130,13 @@ def setting_problems(config: ModelConfig) -> list[str]:
             f"model.hidden: {config.hidden}, expected a multiple of {TRANSFORMER_HEADS} for head transformer"
         )
     return problems
+
+
+def file_problems(config: ModelConfig) -> list[str]:
+    """Return a line where there is no file of published weights; a model that was trained since does not need it."""
+    if config.weights is None or (path := Path(config.weights)).is_file():
+        return []
+    return [f"model.weights: {'no regular file' if path.exists() else 'no file'} {config.weights!r}{look_alike(path)}"]
 
 
 def _unknown(key: str, value: str, known: tuple[str, ...]) -> str:
@@ -234,9 +241,6 @@ def _weight_problems(config: ModelConfig) -> list[str]:
         problems.append("model.pretrained and model.weights: give one of them, the download or the file")
     if config.pretrained and config.encoder in BUILT_IN:
         problems.append(f"model.pretrained: {config.encoder} has no published weights; give a file as model.weights")
-    if config.weights and not Path(config.weights).is_file():
-        kind = "no regular file" if Path(config.weights).exists() else "no file"
-        problems.append(f"model.weights: {kind} {config.weights!r}{look_alike(Path(config.weights))}")
     if config.weights_match == "order" and not (config.weights and config.encoder.startswith(TIMM)):
         problems.append("model.weights_match=order: needs a file, model.weights, of an encoder of timm")
     return problems

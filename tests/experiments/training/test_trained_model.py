@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from experiments.cli import DONE, USERS_FAULT, main
@@ -18,10 +19,16 @@ from tests.experiments.messages import Capture, Tiny, reconfigure, refusal, trai
 
 @pytest.fixture(scope="module")
 def pretrained(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """A run that says it began with weights that would have to be downloaded; it was trained without them."""
+    """A run that began with a file of weights under other names, which is gone since."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    state = timm.create_model("test_convnext").state_dict()
+    torch.save({f"renamed.{number}.{key}": value for number, (key, value) in enumerate(state.items())}, folder / "w.pt")
     encoder = ("model.encoder=timm:test_convnext", "model.widths=[]", "model.convs=[]", "model.residual=false")
-    run = train(tiny(drawn, tmp_path_factory.mktemp("pretrained"), *encoder, "model.dropout=0.3", "name=study/run"))
-    reconfigure(run, "model", pretrained=True)
+    start = (f"model.weights={folder / 'w.pt'}", "model.weights_match=order", "optim.lr=1e-7")
+    run = train(tiny(drawn, folder, *encoder, *start, "model.dropout=0.3", "name=study/run"))
+    trained = TrainedModel.open(run).model.encoder.get_submodule("net").state_dict()
+    assert all(torch.allclose(value, state[name], atol=1e-5) for name, value in trained.items() if name in state)
+    (folder / "w.pt").unlink()
     return run
 
 
@@ -38,11 +45,16 @@ def test_the_model_answers_as_the_run_recorded(pretrained: RunDir) -> None:
 @pytest.mark.parametrize(
     "verb", ["uncertainty", *(pytest.param(verb, marks=pytest.mark.slow) for verb in ("explain", "controls"))]
 )
-def test_no_verb_fetches_pretrained_weights_again(
+def test_no_verb_reads_pretrained_weights_again(
     pretrained: RunDir, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     more = {"explain": ["clips=2", "checks=2"], "uncertainty": ["members=2"]}
     assert main([verb, str(pretrained.path), *more.get(verb, [])]) == DONE, capsys.readouterr().err
+
+
+def test_a_run_that_began_with_a_download_is_opened_without_a_network(pretrained: RunDir) -> None:
+    reconfigure(pretrained, "model", pretrained=True, weights=None, weights_match="names")
+    TrainedModel.open(pretrained)
 
 
 def test_what_is_fetched_is_seen() -> None:
