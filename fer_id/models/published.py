@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -62,6 +62,7 @@ def from_file(name: str, sizes: Mapping[str, Any], path: str, match: str = "name
         CheckpointError,
         f"Give timm's own file of {name}, or with model.weights_match=order one of other names for the same network.",
     )
+    cast("Any", net).pretrained_cfg.pop("state_dict", None)  # else timm's description of the net holds a second copy
     if spoilt := [key for key, value in net.named_parameters() if not is_finite(value)]:
         raise CheckpointError(f"{path}: not usable as weights: {spoilt[0]}: NaN or infinite values")
     return net

@@ -99,6 +99,7 @@ def test_another_librarys_weights_are_taken_by_order_and_compute_the_same(theirs
         expected = net.features(images).mean((2, 3))
         torch.testing.assert_close(encoder.features(images), expected)
     assert expected.std() > 0
+    assert "state_dict" not in encoder.net.pretrained_cfg
     assert "262 tensors taken as those of timm:mobilenetv2_100 by order, shape and kind" in capsys.readouterr().err
     config = ModelConfig(encoder="timm:mobilenetv2_100", head="mean", weights=str(path), weights_match="order")
     built = build_model(config, classes=7).encoder.get_submodule("net")
