@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fer_id.settings import setting
 
@@ -40,8 +41,10 @@ class DataConfig:
 
 @dataclass
 class SourceConfig:
-    """Raw data that ``fer-id prepare`` converts to a store; a dataset's own configuration adds its settings."""
+    """Raw data that ``fer-id prepare`` converts to a store; a dataset's own configuration adds its settings.
+    ``example`` has those that a first command needs, for ``--help``."""
 
+    example: ClassVar[str] = "data.source=FOLDER"
     name: str = setting("", help="dataset, chosen by data=")
     source: str | None = setting(None, help="raw input: a file or folder")
 

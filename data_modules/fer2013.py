@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ PUBLISHED = "Expected FER2013 as published on Kaggle: emotion,pixels,Usage, one 
 class FER2013Config(StillsConfig):
     """Settings of FER2013."""
 
+    example: ClassVar[str] = "data.source=fer2013.csv"
     name: str = setting("fer2013", help="dataset, chosen by data=")
     labels: str = setting("fer2013", choices=LABELS, help=LABELS_HELP)
     votes: str | None = setting(None, help="fer2013new.csv, published with FER+; all labels but fer2013 need it")
@@ -53,6 +55,7 @@ class FER2013Config(StillsConfig):
 class FERPlusConfig(FER2013Config):
     """Settings of FER2013's images with the labels of FER+."""
 
+    example: ClassVar[str] = "data.source=fer2013.csv data.votes=fer2013new.csv"
     name: str = setting("ferplus", help="dataset, chosen by data=")
     labels: str = setting("ferplus_majority", choices=LABELS, help=LABELS_HELP)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from data_modules.benchmark import Benchmark
 from data_modules.named_files import ALIASES, SPLITS, NamesConfig, read_names
@@ -27,6 +27,7 @@ LAYOUT = "train/<class>/<image>, test/<class>/<image> and, if there is one, vali
 class FolderConfig(NamesConfig, StillsConfig):
     """Settings of an image folder; without ``pattern`` its images are sorted as split/class/image."""
 
+    example: ClassVar[str] = "data.source=FOLDER 'data.pattern=**/{subject}-{label}.jpg'"
     name: str = setting("folder", help="dataset, chosen by data=")
     colour: str = setting("rgb", choices=("rgb", "gray"), help="what the images are, for the card")
 

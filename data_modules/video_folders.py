@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from data_modules.named_files import NamesConfig, read_names
 from data_modules.patterns import compile_pattern
@@ -21,6 +22,7 @@ SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".
 class VideoFolderConfig(NamesConfig, VideoConfig):
     """Settings of a folder of videos."""
 
+    example: ClassVar[str] = "data.source=FOLDER 'data.pattern=**/{subject}-{label}.mp4'"
     name: str = setting("video_folder", help="dataset, chosen by data=")
 
     def clashes(self) -> Iterator[Clash]:

@@ -7,8 +7,10 @@ import json
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, get_type_hints
 
+from data_modules.config import SourceConfig
 from experiments.settings.loading import dataset_of, group_names, plain, sections, template
 from experiments.verbs.table import Verb
 from fer_id.settings import limits_text, type_text
@@ -67,7 +69,8 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
     chosen |= {"data": dataset_of(choice)} if choice else {}
     config = template(schema, chosen)
     takes = "".join(f" {word.upper().rstrip('S')}{'...' if word.endswith('s') else ''}" for word in verb.paths.split())
-    lines = [f"fer-id {name}{takes} [key=value...]: {verb.does}", "", f"  {verb.example}", ""]
+    example = _example_of(config.data, choice) if name == "prepare" and choice else verb.example
+    lines = [f"fer-id {name}{takes} [key=value...]: {verb.does}", "", f"  {example}", ""]
     for field in dataclasses.fields(schema):
         if "selector" in field.metadata:
             usual = field.metadata.get("of_data", {}).get(chosen.get("data"), field.metadata["selector"])
@@ -78,6 +81,12 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
     if chosen.get("data", "") != choice:
         lines += _paragraph(f"  data={choice}", "a file, whose values replace the defaults below")
     return "\n".join([*lines, *_lines_of_keys(config)])
+
+
+def _example_of(data: SourceConfig, choice: str) -> str:
+    """Return the command that prepares the dataset ``choice``, a name or the path of a file that has the rest."""
+    needs = data.example if data.name == choice else SourceConfig.example
+    return f"fer-id prepare data={choice} {needs} out=data/{PurePath(choice).stem}"
 
 
 def _lines_of_keys(config: Any) -> list[str]:

@@ -18,13 +18,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_modules.registry import DATASETS
 from experiments import cli
 from experiments.benchmarking.config import ENCODERS
 from experiments.cli import DONE, INTERRUPTED, OUR_FAULT, TERMINATED, USERS_FAULT, main
 from experiments.interrupts import Terminated, terminable
 from experiments.settings.loading import load
 from experiments.verbs.controls import require_one_length
-from experiments.verbs.stores import describe
+from experiments.verbs.stores import PrepareConfig, describe
 from experiments.verbs.table import VERBS
 from fer_id.errors import DataError, RunError
 from fer_id.files import write_json
@@ -54,6 +55,16 @@ def test_every_verb_has_help(verb: str, capsys: Capture) -> None:
     output = capsys.readouterr().out
     assert VERBS[verb].example in output
     assert "=" in output
+
+
+@pytest.mark.parametrize("data", sorted({*DATASETS, "cafe", "liris_cse"} - {"synthetic", "simulated"}))
+def test_the_help_of_a_dataset_begins_with_a_command_of_valid_settings(data: str, capsys: Capture) -> None:
+    assert main(["prepare", f"data={data}", "--help"]) == DONE
+    command = shlex.split(capsys.readouterr().out.splitlines()[2])
+    assert command[:3] == ["fer-id", "prepare", f"data={data}"]
+    config = load(PrepareConfig, command[2:])
+    assert config.data.source
+    assert config.out == f"data/{data}"
 
 
 def test_every_setting_of_train_has_help(capsys: Capture) -> None:
