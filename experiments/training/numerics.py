@@ -145,7 +145,7 @@ def _question(config: TrainConfig, classes: int, clip: tuple[int, int], where: t
     """Return everything that the fastest numerics depend on, as plain JSON; ``clip``: its frames, and their side."""
     import torch
 
-    indifferent = {"name", "pretrained", "weights", "dropout"}
+    indifferent = {"name", "dropout", *UNTRAINED}
     return {
         "model": {key: value for key, value in plain(config.model).items() if key not in indifferent},
         "classes": classes,
