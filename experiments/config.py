@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from data_modules.config import OWN_PROTOCOLS, DataConfig
 from data_modules.registry import known_datasets, unknown_dataset
@@ -244,7 +245,18 @@ class TrainConfig:
 
     def missing_files(self) -> Iterator[Clash]:
         """Yield published weights that are not there; a finished run has its own, and no need of them."""
-        yield from map(_clash, file_problems(self.model))
+        problems = file_problems(self.model)
+        if problems:
+            from fer_id.runs.run_dir import RunDir  # imports pandas
+
+            yield from () if RunDir(self.folder).done else map(_clash, problems)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run: its name, or ``dataset/model-recipe``, of a recipe file the name alone, since W&B gets the
+        run's name and no paths."""
+        model = self.model.name.replace(":", "-").replace("/", "-")
+        return Path(self.runs.root) / (self.name or f"{self.data.name}/{model}-{Path(self.recipe).stem}")
 
     def costly_clashes(self) -> Iterator[Clash]:
         """Yield an encoder that timm has not, or that takes no crop; timm imports torch."""

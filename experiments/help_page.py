@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any, get_type_hints
 
 from data_modules.config import SourceConfig
+from data_modules.registry import load_dataset
 from experiments.settings.loading import dataset_of, group_names, plain, sections, template
 from experiments.verbs.table import Verb
 from fer_id.settings import limits_text, type_text
@@ -84,7 +85,9 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
 
 
 def _example_of(data: SourceConfig, choice: str) -> str:
-    """Return the command that prepares the dataset ``choice``, a name or the path of a file that has the rest."""
+    """Return the command that makes a store of ``choice``, a dataset or the path of a file that has the rest."""
+    if made_by := load_dataset(data.name).made_by:
+        return made_by
     needs = data.example if data.name == choice else SourceConfig.example
     return f"fer-id prepare data={choice} {needs} out=data/{PurePath(choice).stem}"
 

@@ -150,8 +150,11 @@ def group_names(selector: str) -> list[str]:
 
 
 def dataset_of(choice: str) -> str:
-    """Return the dataset that a value of ``data=`` stands for, itself or named in its file; empty for none."""
-    leaves = [] if choice in known_datasets() else _group_leaves(Leaf("data", choice, ""), None, {}, Problems(""))
+    """Return the dataset that a value of ``data=`` stands for, itself or named in its file, or raise ConfigError."""
+    problems = Problems("settings")
+    leaf = Leaf("data", choice, COMMAND_LINE)
+    leaves = [] if choice in known_datasets() else _group_leaves(leaf, None, {}, problems)
+    problems.raise_if_any(ConfigError)
     return next((str(leaf.value) for leaf in leaves if leaf.key == "data.name"), choice)
 
 

@@ -34,7 +34,7 @@ def train(config: TrainConfig) -> str | None:
     """Train (or adapt), predict and evaluate; an interrupted run is resumed. Return the main scores and the path of the
     report; None in the other processes of a training on several devices."""
     quiet()
-    path = Path(config.runs.root) / (config.name or _default_name(config))
+    path = config.folder
     run = RunDir(path)
     run.require_consent()
     if rank(config) > 0:
@@ -56,12 +56,6 @@ def train(config: TrainConfig) -> str | None:
         return outcome(_cross_validate(config, path, data))
     require_parts(config, data, data.fold)
     return outcome(train_one(config, path, data, job_type=SINGLE))
-
-
-def _default_name(config: TrainConfig) -> str:
-    """Return ``dataset/model-recipe``; of a recipe file the name alone, since W&B gets the run's name and no paths."""
-    model = config.model.name.replace(":", "-").replace("/", "-")
-    return f"{config.data.name}/{model}-{Path(config.recipe).stem}"
 
 
 def outcome(run: RunDir) -> str:

@@ -53,7 +53,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     strange = [str(key) for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if strange:
         raise CheckpointError(
-            f"{path}: {', '.join(strange[:3])} are no named tensors; expected a state_dict of weights"
+            f"{path}: {', '.join(strange[:3])} are no named tensors; expected a state_dict of weights, alone or under "
+            f"{' or '.join(CONTAINERS)}"
         )
     return content
 

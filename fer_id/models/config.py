@@ -72,7 +72,7 @@ class ModelConfig:
     weights_match: str = setting(
         "names",
         choices=("names", "order"),
-        help="how that file's tensors are found: by timm's names, or in order, of the same network named otherwise",
+        help="names: the file has timm's; order: other ones, of the same network, whose tensors have the same order",
     )
     widths: list[int] = setting([], min=1, max=LARGEST_WIDTH, help="channels of each block; empty: the encoder's own")
     convs: list[int] = setting([], min=1, max=64, help="convolutions in each block, likewise")
@@ -241,6 +241,8 @@ def _weight_problems(config: ModelConfig) -> list[str]:
         problems.append("model.pretrained and model.weights: give one of them, the download or the file")
     if config.pretrained and config.encoder in BUILT_IN:
         problems.append(f"model.pretrained: {config.encoder} has no published weights; give a file as model.weights")
-    if config.weights_match == "order" and not (config.weights and config.encoder.startswith(TIMM)):
-        problems.append("model.weights_match=order: needs a file, model.weights, of an encoder of timm")
+    if config.weights_match == "order" and not config.weights:
+        problems.append("model.weights_match: order, but there is no file to match; say model.weights=FILE")
+    if config.weights_match == "order" and not config.encoder.startswith(TIMM):
+        problems.append(f"model.weights_match: order is for timm:NAME, and {config.encoder} is none; say names")
     return problems

@@ -57,6 +57,19 @@ def test_every_verb_has_help(verb: str, capsys: Capture) -> None:
     assert "=" in output
 
 
+@pytest.mark.parametrize(("data", "made_by"), [("synthetic", "synth out="), ("simulated", "simulate source=")])
+def test_the_help_of_a_dataset_that_is_made_names_its_command(data: str, made_by: str, capsys: Capture) -> None:
+    assert main(["prepare", f"data={data}", "--help"]) == DONE
+    assert capsys.readouterr().out.splitlines()[2].startswith(f"  fer-id {made_by}")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"), [("jaffe", "data=jaffe (command line): unknown"), ("my/data.yaml", "my/data.yaml: no such file")]
+)
+def test_the_help_of_an_unknown_dataset_says_so(data: str, words: str, capsys: Capture) -> None:
+    assert words in refusal(capsys, ["prepare", f"data={data}", "--help"])
+
+
 @pytest.mark.parametrize("data", sorted({*DATASETS, "cafe", "liris_cse"} - {"synthetic", "simulated"}))
 def test_the_help_of_a_dataset_begins_with_a_command_of_valid_settings(data: str, capsys: Capture) -> None:
     assert main(["prepare", f"data={data}", "--help"]) == DONE

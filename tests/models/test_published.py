@@ -68,6 +68,24 @@ def test_a_file_with_a_spoilt_or_missing_weight_is_refused(tmp_path: Path, spoil
         TimmEncoder("test_resnet", weights=str(tmp_path / "weights.safetensors"))
 
 
+@pytest.mark.parametrize("lost", ["bn1.weight", "bn1.bias", "bn1.running_mean", "layer1.0.bn1.running_var"])
+def test_a_missing_weight_of_a_constant_beginning_is_noticed(tmp_path: Path, lost: str) -> None:
+    state = timm.create_model("resnet18").state_dict()
+    save_file({name: value for name, value in state.items() if name != lost}, tmp_path / "weights.safetensors")
+    with pytest.raises(CheckpointError, match=rf"1 problem\s+- {lost}: missing"):
+        TimmEncoder("resnet18", weights=str(tmp_path / "weights.safetensors"))
+
+
+@pytest.mark.parametrize("name", timm.list_models("test_*"))
+def test_a_file_of_every_kind_of_backbone_is_whole(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    torch.save({"state_dict": timm.create_model(name).state_dict()}, tmp_path / "weights.pt")
+    state = torch.random.get_rng_state()
+    encoder = TimmEncoder(name, "own", weights=str(tmp_path / "weights.pt"))
+    assert not hasattr(encoder.net, "pretrained_cfg") or "state_dict" not in encoder.net.pretrained_cfg
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
 def test_without_a_network_the_message_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
@@ -114,7 +132,11 @@ def test_by_name_such_a_file_is_refused_and_the_other_way_named(theirs) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda state: state.pop("classifier.1.bias"), r"261 tensors, expected 262, or 260 without the classifier"),
+        (
+            lambda state: state.pop("classifier.1.bias"),
+            r"262\. no tensor, expected classifier\.bias \(1000,\)\s+- 261 tensors, expected 262, or 260 without",
+        ),
+        (lambda state: state.update(epoch=torch.tensor(3)), r"263\. epoch \(\), expected no more\s+- 263 tensors"),
         (
             lambda state: state.update({"features.0.0.weight": torch.zeros(32, 1, 3, 3)}),
             r"1\. features\.0\.0\.weight \(32, 1, 3, 3\), expected conv_stem\.weight \(32, 3, 3, 3\)",
@@ -144,7 +166,8 @@ def test_of_another_network_the_first_place_and_the_number_are_named(theirs) -> 
         "not the tensors of timm:mobilenetv3_small_050 in their order: 2 problems\n"
         "  - 1. features.0.0.weight (32, 3, 3, 3), expected conv_stem.weight (16, 3, 3, 3)\n"
         "  - 262 tensors, expected 210, or 208 without the classifier\n"
-        "Give the weights of the network that timm calls mobilenetv3_small_050."
+        "Give the weights of the network that timm calls mobilenetv3_small_050, its tensors as they were made, not "
+        "sorted."
     )
 
 
