@@ -78,8 +78,8 @@ def in_order(name: str, tensors: Mapping[str, Tensor], path: str) -> dict[str, T
             "torch saved it, or rename its tensors to timm's names and say model.weights_match=names."
         )
     with torch.device("meta"):
-        whole, encoder = (timm.create_model(name, **kind).state_dict() for kind in ({}, {"num_classes": 0}))
-    found, whole, encoder = (_without_counters(state) for state in (tensors, whole, encoder))
+        nets = timm.create_model(name), timm.create_model(name, num_classes=0)
+    found, whole, encoder = map(_without_counters, (tensors, *(net.state_dict() for net in nets)))
     expected = encoder if len(found) == len(encoder) else whole
     problems = Problems(f"{path}: not the tensors of timm:{name} in their order")
     for place, (theirs, ours) in enumerate(zip_longest(found, expected), 1):
