@@ -70,7 +70,7 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
     chosen |= {"data": dataset_of(choice)} if choice else {}
     config = template(schema, chosen)
     takes = "".join(f" {word.upper().rstrip('S')}{'...' if word.endswith('s') else ''}" for word in verb.paths.split())
-    example = _example_of(config.data, choice) if name == "prepare" and choice else verb.example
+    example = _example_of(config.data, chosen["data"], choice) if name == "prepare" and choice else verb.example
     lines = [f"fer-id {name}{takes} [key=value...]: {verb.does}", "", f"  {example}", ""]
     for field in dataclasses.fields(schema):
         if "selector" in field.metadata:
@@ -84,11 +84,11 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
     return "\n".join([*lines, *_lines_of_keys(config)])
 
 
-def _example_of(data: SourceConfig, choice: str) -> str:
-    """Return the command that makes a store of ``choice``, a dataset or the path of a file that has the rest."""
-    if made_by := load_dataset(data.name).made_by:
+def _example_of(data: SourceConfig, dataset: str, choice: str) -> str:
+    """Return the command that makes a store of ``choice``, a dataset or a file of its settings that has the rest."""
+    if made_by := load_dataset(dataset).made_by:
         return made_by
-    needs = data.example if data.name == choice else SourceConfig.example
+    needs = data.example if dataset == choice else SourceConfig.example
     return f"fer-id prepare data={choice} {needs} out=data/{PurePath(choice).stem}"
 
 

@@ -25,10 +25,12 @@ def pretrained(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory
     torch.save({f"renamed.{number}.{key}": value for number, (key, value) in enumerate(state.items())}, folder / "w.pt")
     encoder = ("model.encoder=timm:test_convnext", "model.widths=[]", "model.convs=[]", "model.residual=false")
     start = (f"model.weights={folder / 'w.pt'}", "model.weights_match=order", "optim.lr=1e-7")
-    run = train(tiny(drawn, folder, *encoder, *start, "model.dropout=0.3", "name=study/run"))
+    command = tiny(drawn, folder, *encoder, *start, "model.dropout=0.3", "name=study/run")
+    run = train(command)
     trained = TrainedModel.open(run).model.encoder.get_submodule("net").state_dict()
     assert all(torch.allclose(value, state[name], atol=1e-5) for name, value in trained.items() if name in state)
     (folder / "w.pt").unlink()
+    assert train(command).path == run.path  # which says that it is finished
     return run
 
 
