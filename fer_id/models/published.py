@@ -78,26 +78,28 @@ def in_order(name: str, tensors: Mapping[str, Tensor], path: str) -> dict[str, T
             "torch saved it, or rename its tensors to timm's names and say model.weights_match=names."
         )
     with torch.device("meta"):
-        nets = timm.create_model(name), timm.create_model(name, num_classes=0)
-    found, whole, encoder = map(_without_counters, (tensors, *(net.state_dict() for net in nets)))
-    expected = encoder if len(found) == len(encoder) else whole
+        whole = _without_counters(timm.create_model(name).state_dict())
+        encoder = _without_counters(timm.create_model(name, num_classes=0).state_dict())
+    tensors = _without_counters(tensors)
+    expected = encoder if len(tensors) == len(encoder) else whole
     problems = Problems(f"{path}: not the tensors of timm:{name} in their order")
-    for place, (theirs, ours) in enumerate(zip_longest(found, expected), 1):
-        if theirs is None or ours is None or not _alike(theirs, found[theirs], ours, expected[ours], ours in encoder):
-            there = f"{theirs} {tuple(found[theirs].shape)}" if theirs else "no tensor"
+    for place, (theirs, ours) in enumerate(zip_longest(tensors, expected), 1):
+        if theirs is None or ours is None or not _alike(theirs, tensors[theirs], ours, expected[ours], ours in encoder):
+            there = f"{theirs} {tuple(tensors[theirs].shape)}" if theirs else "no tensor"
             problems.add(f"{place}. {there}, expected {f'{ours} {tuple(expected[ours].shape)}' if ours else 'no more'}")
-            if len(found) != len(expected):  # the places that follow are shifted
+            if len(tensors) != len(expected):  # the places that follow are shifted
                 break
-    if len(found) != len(expected):
-        problems.add(f"{len(found)} tensors, expected {len(whole)}, or {len(encoder)} without the classifier")
+    if len(tensors) != len(expected):
+        problems.add(f"{len(tensors)} tensors, expected {len(whole)}, or {len(encoder)} without the classifier")
     hint = f"Give the weights of the network that timm calls {name}, its tensors as they were made, not sorted."
     problems.raise_if_any(CheckpointError, hint)
-    return dict(zip(expected, found.values(), strict=True))
+    return dict(zip(expected, tensors.values(), strict=True))
 
 
-def _alike(theirs: str, found: Tensor, ours: str, expected: Tensor, of_encoder: bool) -> bool:
+def _alike(theirs: str, value: Tensor, ours: str, expected: Tensor, of_encoder: bool) -> bool:
+    """Return whether two tensors agree in the last part of their names and, in the encoder, in their shape."""
     same_kind = theirs.rpartition(".")[2] == ours.rpartition(".")[2]
-    return same_kind and (not of_encoder or found.shape == expected.shape)
+    return same_kind and (not of_encoder or value.shape == expected.shape)
 
 
 def _without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
