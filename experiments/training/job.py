@@ -12,6 +12,7 @@ from pathlib import Path
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from fer_id.evaluation.config import Fold
+from fer_id.files import sha256
 from fer_id.models.build import model_cost
 from fer_id.runs.description import environment, machine
 from fer_id.runs.job import Cost, Job
@@ -43,6 +44,7 @@ def describe_job(
         seed=config.seed,
         model=config.model.name,
         parents=list(dict.fromkeys(recorded_name(run.path) for run in parents if run)),
+        weights_file=sha256(Path(config.model.weights)) if config.model.weights else None,
         cost=Cost(parameters=cost.parameters, multiply_adds_per_clip=cost.clip, frames=frames),
         precision=config.trainer.precision,
         memory_format=config.trainer.memory_format,

@@ -61,7 +61,7 @@ def sources_of(run: RunDir) -> list[Any]:
             consent=_consent(cards),
         )
         sources.setdefault((dataset, provenance), source)
-        if (weights := _weights(config.get("model") or {})) is not None:
+        if (weights := _weights(config.get("model") or {}, job.weights_file)) is not None:
             sources.setdefault((weights[0], UNKNOWN), Source(weights[0], UNKNOWN, "published weights", weights[1]))
     return list(sources.values())
 
@@ -90,10 +90,11 @@ def _consent(cards: list[StoreCard]) -> dict[str, int] | None:
     return {"children": len(consents), **dict(sorted(purposes.items()))}
 
 
-def _weights(model: ModelSection) -> tuple[str, str] | None:
-    """Return the published weights of an encoder, with their licence; None for random weights."""
+def _weights(model: ModelSection, digest: str | None) -> tuple[str, str] | None:
+    """Return the published weights of an encoder, with their licence; None for random weights. ``digest`` is the
+    SHA-256 of their file."""
     if model.get("weights"):
-        return "a file of weights", UNKNOWN
+        return f"a file of weights{f' (SHA-256 {digest})' if digest else ''}", UNKNOWN
     if not model.get("pretrained"):
         return None
     import timm

@@ -101,6 +101,11 @@ def _of_the_weights(run: Record, evidence: Record | None) -> Iterator[str]:
             f"{run.path} started from another run ({', '.join(run.job.parents)}), which does not travel along, so that "
             "nobody could check what it learned from: train it from new weights"
         )
+    if (run.config.get("model") or {}).get("weights"):
+        yield (
+            f"{run.path} started from a file of weights (model.weights), and nothing says what that had learned from, "
+            "or on which terms it may be passed on: train it from new weights"
+        )
 
 
 def _of_the_evidence(run: Record, evidence: Record) -> Iterator[str]:

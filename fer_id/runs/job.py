@@ -175,8 +175,9 @@ class Job(Part):
 
     ``children``: number of real children of each split; None: unknown, as in older runs. ``mode``: what the training
     knew of the tested subjects, see ``protocol.mode``. ``parents``: runs whose weights it started from, as they were
-    typed. ``selected``: of a search within folds, the winning trial of each fold. Of results on another store:
-    ``weights``, the SHA-256 of the checkpoint that judged it, and ``notes``, sentences that belong to the results.
+    typed. ``weights_file``: SHA-256 of the file of published weights that it started from (``model.weights``).
+    ``selected``: of a search within folds, the winning trial of each fold. Of results on another store: ``weights``,
+    the SHA-256 of the checkpoint that judged it, and ``notes``, sentences that belong to the results.
     """
 
     command: Text | None = None
@@ -194,6 +195,7 @@ class Job(Part):
     clips: Counts = {}
     dropped: Counts = {}
     parents: Texts = []
+    weights_file: Text | None = None
     cost: Annotated[Cost, null_as({})] = Cost()
     precision: Text | None = None
     memory_format: Text | None = None

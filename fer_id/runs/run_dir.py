@@ -59,7 +59,7 @@ class RunDir:
     ) -> RunDir:
         """Make the folder, or resume an unfinished run of the same configuration, see :meth:`changed`. Dotted keys in
         ``changeable`` may differ; ``job.json`` then records the change under ``resumed_with``. Raises RunError where
-        the folder holds a finished run, or one of another configuration or on other data."""
+        the folder holds a finished run, or one of another configuration, on other data or from other weights."""
         run = cls(path)
         run.require_consent()
         if run.done:
@@ -73,6 +73,11 @@ class RunDir:
             )
         if (run.path / "job.json").exists():
             run.require_store(job.store.fingerprint)
+            if run.job().weights_file not in (None, job.weights_file):
+                raise RunError(
+                    f"{path} was begun with another file of model.weights, or that file was changed since (SHA-256 "
+                    f"{run.job().weights_file}): bring that file back, or train under another name="
+                )
             changes = {key: values for key, values in differences(run.config(), config).items() if key in changed}
             # A damaged curve is mended from the checkpoint, so it is read only where it is needed.
             job = job.resumed(run.job(), changes, len(run.learning_curve()) if changes else 0)

@@ -48,6 +48,8 @@ def test_pictures_of_a_benchmark_leave_as_weights_to_start_from_alone(make_recor
     assert "clips of people" in people
     (parent,) = judge_release(with_changes(run, job={"parents": ["runs/a/b"]}), weights).reasons
     assert "started from another run (runs/a/b)" in parent
+    (file,) = judge_release(with_changes(run, config={"model": {"weights": "w.pt"}}), weights).reasons
+    assert "started from a file of weights (model.weights)" in file
     assert any("leave evidence= out" in reason for reason in judge_release(run, weights, run).reasons)
 
 

@@ -49,6 +49,14 @@ def test_a_store_that_was_made_again_is_refused(tmp_path: Path) -> None:
     assert run.job() == Job(store=Store(fingerprint="a"))
 
 
+def test_another_file_of_published_weights_is_refused(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "one", CONFIG, Job(weights_file="a"))
+    RunDir.create(run.path, CONFIG, Job(weights_file="a"))
+    with pytest.raises(RunError, match=r"another file of model.weights, .* \(SHA-256 a\)"):
+        RunDir.create(run.path, CONFIG, Job(weights_file="b"))
+    assert run.job() == Job(weights_file="a")
+
+
 def test_a_finished_run_is_never_trained_again(run: RunDir) -> None:
     run.finish()
     with pytest.raises(RunError, match="is a finished run"):

@@ -1,5 +1,7 @@
 """One way to open a trained run: with its weights alone, wherever they were trained and whatever they started from."""
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from experiments.cli import DONE, USERS_FAULT, main
 from experiments.training.trained_model import TrainedModel
 from experiments.training.video_model import open_run
+from experiments.verbs.card import sources_of
 from fer_id.errors import FerIdError, RunError
 from fer_id.models import build
 from fer_id.models.config import ModelConfig
@@ -27,6 +30,9 @@ def pretrained(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory
     start = (f"model.weights={folder / 'w.pt'}", "model.weights_match=order", "optim.lr=1e-7")
     command = tiny(drawn, folder, *encoder, *start, "model.dropout=0.3", "name=study/run")
     run = train(command)
+    digest = hashlib.sha256((folder / "w.pt").read_bytes()).hexdigest()
+    assert run.job().weights_file == digest
+    assert any(source.dataset == f"a file of weights (SHA-256 {digest})" for source in sources_of(run))
     trained = TrainedModel.open(run).model.encoder.get_submodule("net").state_dict()
     assert trained.keys() <= state.keys()
     assert all(torch.allclose(value, state[name], atol=1e-5) for name, value in trained.items())
@@ -95,6 +101,19 @@ def test_the_checkpoint_of_another_run_is_refused(drawn: Path, tiny: Tiny, tmp_p
     table = mine.predictions()
     mine.write_predictions(table[table["clip_id"] != table["clip_id"][table["split"] == "test"].iloc[0]])
     assert "which predictions.parquet does not" in refusal(capsys, ["controls", str(mine.path)])
+
+
+def test_a_runs_weights_are_no_file_of_published_ones(drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
+    """Whom they learned from would be forgotten, and those children tested."""
+    run = train(tiny(drawn, tmp_path, "name=study/first"))
+    command = tiny(drawn, tmp_path, "name=study/next", f"model.weights={run.checkpoint()}")
+    assert f"is of the run {run.path.resolve()}; say init.encoder_from={run.path.resolve()}" in refusal(capsys, command)
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "contract.json").write_text("{}")
+    shutil.copy(run.checkpoint(), bundle / "weights.safetensors")
+    command[-1] = f"model.weights={bundle / 'weights.safetensors'}"
+    assert "which does not say whom it learned from" in refusal(capsys, command)
 
 
 def test_a_cross_validation_has_no_model_of_its_own(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
