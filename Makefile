@@ -181,7 +181,7 @@ STEP_1 := $(TENTH) optim.name=sgd optim.lr=0.1 optim.weight_decay=5e-4 batch_siz
 STEP_2 := $(TENTH) loss.votes=0.3 loss.votes_head=0.3 loss.label_smoothing=0
 STEP_3 := $(TENTH) "trainer.resolution=[[0,32],[0.4,40],[0.7,48]]"
 STEP_4 := $(TENTH) "model.widths=[48,96,192,384]"
-STEP_5 := $(TENTH) "model.convs=[1,2,3,3]"
+STEP_5 := $(TENTH) model.encoder=shallow "model.widths=[64,128,256]" "model.convs=[2,2,2]" model.space_to_depth=true
 STEP_6 := $(TENTH) model.dropout=0.4 augment.rotation_deg=15 augment.scale=0.2 augment.shift=0.1 augment.occlusion=0.5
 STEP_7 := $(TENTH) optim.ema=0.998
 STEP_8 := trainer.budget=1.5e13

@@ -97,7 +97,7 @@ def _build_encoder(config: ModelConfig) -> Encoder:
 
         encoder = CompactTransformer()
     else:
-        encoder = ConvEncoder(*conv_blocks(config), residual=config.residual)
+        encoder = ConvEncoder(*conv_blocks(config), residual=config.residual, space_to_depth=config.space_to_depth)
     if config.weights is not None:
         load_into(encoder, config.weights, part="encoder")
     return encoder

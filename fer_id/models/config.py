@@ -34,7 +34,7 @@ HEADS = (
 )
 """Names of the temporal heads."""
 
-CONV_SETTINGS = ("widths", "convs", "residual")
+CONV_SETTINGS = ("widths", "convs", "residual", "space_to_depth")
 """Settings of the convolutional encoders alone."""
 
 WITHOUT_STATE = ("mean", "last", "set", "own_set", "both_sets", "running_set")
@@ -51,8 +51,8 @@ TRANSFORMER_HEADS = 4  # attention heads of the ``transformer`` head; ``hidden``
 class ModelConfig:
     """Model configuration: an encoder (frame -> feature) and a temporal head (features -> clip).
 
-    ``conv4`` has four blocks, ``shallow`` two or three; ``widths``, ``convs`` and ``residual`` are settings of these,
-    ``stride`` is one of timm's encoders. Runs without a recorded ``stride`` were built with half of it, its default.
+    ``conv4`` has four blocks, ``shallow`` two or three; :data:`CONV_SETTINGS` are settings of these, ``stride`` is one
+    of timm's encoders. Runs without a recorded ``stride`` were built with half of it, its default.
     """
 
     name: str = setting("cnn_lstm", kind=PATH, help="name of the model in tables, without other effect")
@@ -77,6 +77,9 @@ class ModelConfig:
     widths: list[int] = setting([], min=1, max=LARGEST_WIDTH, help="channels of each block; empty: the encoder's own")
     convs: list[int] = setting([], min=1, max=64, help="convolutions in each block, likewise")
     residual: bool = setting(False, help="add to each convolution after the first of a block its own input")
+    space_to_depth: bool = setting(
+        False, help="the first block reads each 2x2 pixels as channels, on a map of half the side"
+    )
     landmarks: int = setting(
         0, min=0, max=LARGEST_WIDTH, help="feature of a second stream on the normalised landmarks; 0: frames alone"
     )

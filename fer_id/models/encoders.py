@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad, pixel_unshuffle
 
 HALVES = (0.5, 0.5, 0.5)
 """Mean and standard deviation that map [0, 1] to [-1, 1]: the normalisation of a randomly initialised network."""
@@ -68,17 +69,23 @@ class ConvEncoder(Encoder):
     """Conv blocks and a global average pool: ``conv4`` (the paper's four blocks) and ``shallow``.
 
     ``widths`` are the channels of each block (the last is D), ``convs`` its convolutions; ``residual`` adds each later
-    convolution of a block to its input.
+    convolution of a block to its input; ``space_to_depth`` makes 12 channels of each 2x2 pixels first (an odd side is
+    padded by a pixel of zero).
     """
 
-    def __init__(self, widths: Sequence[int], convs: Sequence[int], *, residual: bool = False) -> None:
+    def __init__(
+        self, widths: Sequence[int], convs: Sequence[int], *, residual: bool = False, space_to_depth: bool = False
+    ) -> None:
         super().__init__(dim=widths[-1])
-        inputs = (3, *widths[:-1])
+        self.space_to_depth = space_to_depth
+        inputs = (12 if space_to_depth else 3, *widths[:-1])
         self.blocks = nn.Sequential(
             *(ConvBlock(i, o, n, residual) for i, o, n in zip(inputs, widths, convs, strict=True))
         )
 
     def features(self, images: Tensor) -> Tensor:
+        if self.space_to_depth:
+            images = pixel_unshuffle(pad(images, (0, images.shape[-1] % 2, 0, images.shape[-2] % 2)), 2)
         return self.blocks(images).mean(dim=(2, 3))  # type: ignore[no-any-return]
 
     def stages(self) -> list[nn.Module]:

@@ -73,7 +73,7 @@ NEWER: Tree = {
     **{"trainer.callbacks": [], "data.balanced": 0, "data.excluding": None, "model.stride": "halved"},
     **{"optim.encoder_lr": 1, "optim.ema": 0, "optim.momentum": 0.9, "loss.votes": 1, "loss.votes_head": 0},
     **{"protocol.test": True, "trainer.budget": None, "model.affect": False, "loss.affect": 1, "init.head_from": None},
-    **{"model.weights_match": "names"},
+    **{"model.weights_match": "names", "model.space_to_depth": False},
 }
 """Settings that earlier trainings lack, with the values that mean the same, which :func:`job_hash` leaves out."""
 

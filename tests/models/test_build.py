@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,6 +30,18 @@ def test_convs_and_residual_shape_the_blocks() -> None:
     assert len(convs) == 7
     frames, valid = torch.rand(1, 1, 3, 64, 64), torch.ones(1, 1, dtype=torch.bool)
     assert not torch.allclose(plain(frames, valid), skip(frames, valid))
+
+
+@pytest.mark.parametrize("side", [8, 7])
+def test_space_to_depth_gives_the_first_block_2x2_pixels_as_channels(side: int) -> None:
+    config = ModelConfig(encoder="shallow", head="mean", widths=[4, 6], convs=[1, 2], space_to_depth=True)
+    encoder = build_model(config, 5).eval().encoder
+    images = torch.rand(2, 3, side, side)
+    padded = np.pad((images.numpy() - 0.5) / 0.5, ((0, 0), (0, 0), (0, 8 - side), (0, 8 - side)))
+    depth = padded.reshape(2, 3, 4, 2, 4, 2).transpose(0, 1, 3, 5, 2, 4).reshape(2, 12, 4, 4)
+    expected = encoder.get_submodule("blocks")(torch.from_numpy(depth)).mean(dim=(2, 3))
+    torch.testing.assert_close(encoder(images), expected)
+    assert model_cost(config, 5).clip < model_cost(replace(config, space_to_depth=False), 5).clip
 
 
 def test_all_problems_are_listed_together() -> None:
@@ -71,6 +85,7 @@ def test_all_problems_are_listed_together() -> None:
         (ModelConfig(dropout=float("nan")), "model.dropout: nan"),
         (ModelConfig(encoder="timm:resnet18", residual=True), "model.residual: true, but timm:resnet18 has no such"),
         (ModelConfig(encoder="timm:resnet18", residual=True), "say model.residual=false"),
+        (ModelConfig(encoder="cct", space_to_depth=True), "model.space_to_depth: true, but cct has no such setting"),
         (ModelConfig(encoder="timm:resnet18", widths=[8]), "say model.widths=[]"),
         (ModelConfig(encoder="cct", widths=[8]), "but cct has no such setting, only conv4, shallow have it"),
         (ModelConfig(encoder="cct", pretrained=True), "cct has no published weights"),

@@ -48,6 +48,13 @@ def lstm() -> tuple[ClipClassifier, OnnxModel]:
     return exported("lstm")
 
 
+def test_space_to_depth_gives_torchs_logits() -> None:
+    config = ModelConfig(encoder="shallow", head="mean", widths=[4, 8], convs=[1, 1], space_to_depth=True)
+    model = build_model(config, 5).eval()
+    same = parity(model, OnnxModel(export_onnx(model, FRAMES)), noise_clips(12, FRAMES, seed=2))
+    assert same["max_difference"] < TOLERANCE
+
+
 @pytest.mark.slow  # the lstm, below, is the model of the project
 @pytest.mark.parametrize("head", [head for head in HEADS if head != "lstm"])
 def test_every_head_gives_torchs_logits(head: str) -> None:
