@@ -19,7 +19,7 @@ from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
 from fer_id.loggers.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
-from fer_id.models.config import TIMM, ModelConfig, file_problems, setting_problems
+from fer_id.models.config import TIMM, ModelConfig, file_problems, least_side, setting_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.settings import PATH, SELECTOR, WORD, Clash, setting
@@ -238,6 +238,12 @@ class TrainConfig:
             yield Clash(
                 ("data.balanced", "adapt.strategy"),
                 f"{self.adapt.strategy} draws as many clips of the source as of the cohort: say data.balanced=0",
+            )
+        least = least_side(self.model)
+        if small := [side for _, side in self.trainer.resolution if side < least]:
+            yield Clash(
+                ("trainer.resolution", "model.space_to_depth"),
+                f"crops of {small} pixels are too small for the blocks of {self.model.encoder}: {least} at least",
             )
         if self.trainer.processes > 1:
             yield from self._not_together()

@@ -171,6 +171,14 @@ def conv_blocks(config: ModelConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(config.widths) or widths, tuple(config.convs) or convs
 
 
+def least_side(config: ModelConfig) -> int:
+    """Return the side in pixels of the smallest crops of which a convolutional encoder's pools leave a cell; of other
+    encoders 1."""
+    if config.encoder not in CONV_ENCODERS:
+        return 1
+    return int(2 ** (len(conv_blocks(config)[0]) + config.space_to_depth))
+
+
 def _encoder_problems(config: ModelConfig) -> list[str]:
     if config.encoder in CONV_ENCODERS:
         return [*_foreign_problems(config, "stride"), *_block_problems(config)]

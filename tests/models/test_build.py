@@ -10,7 +10,7 @@ import torch
 
 from fer_id.errors import ConfigError
 from fer_id.models.build import ModelConfig, build_model, model_cost
-from fer_id.models.config import HEADS, model_problems, without_effect
+from fer_id.models.config import HEADS, least_side, model_problems, without_effect
 
 
 def test_the_default_is_the_paper_s_cnn_lstm() -> None:
@@ -41,6 +41,7 @@ def test_space_to_depth_gives_the_first_block_2x2_pixels_as_channels(side: int) 
     depth = padded.reshape(2, 3, 4, 2, 4, 2).transpose(0, 1, 3, 5, 2, 4).reshape(2, 12, 4, 4)
     expected = encoder.get_submodule("blocks")(torch.from_numpy(depth)).mean(dim=(2, 3))
     torch.testing.assert_close(encoder(images), expected)
+    assert least_side(config) == 8
     assert model_cost(config, 5).clip < model_cost(replace(config, space_to_depth=False), 5).clip
 
 

@@ -233,6 +233,10 @@ def test_combinations() -> None:
     assert "choose one" in message(TrainConfig, *STORE, "init.run=a", "init.encoder_from=b")
     assert "data.frames=clip" in message(TrainConfig, *STORE, "model=resnet50", "model.head=lstm")
     assert "resolution" in message(TrainConfig, *STORE, "trainer.resolution=[[0.5, 32], [0, 128]]")
+    small = ("model.space_to_depth=true", "trainer.resolution=[[0, 24], [0.5, 32]]")
+    assert "crops of [24] pixels are too small for the blocks of conv4: 32 at least" in message(
+        TrainConfig, *STORE, *small
+    )
     for name in ("../x", "/x", "a/../../b"):
         assert "expected a name such as study/run" in message(TrainConfig, *STORE, f"name={name}")
 
