@@ -173,6 +173,8 @@ def _explained(path: Path, error: Exception) -> CheckpointError:
             f"{path}: holds more than weights and plain containers (it names {code[1]}); nothing of it was run. "
             "Save the state_dict alone, or use the checkpoint of a training run."
         )
+    if path.suffix == ".safetensors" and zipfile.is_zipfile(path):
+        return CheckpointError(f"{path}: is what torch.save writes, not safetensors; give the file the ending .pt")
     if (kind := _foreign(path)) is not None:
         return CheckpointError(
             f"{path}: is {kind}, no file of weights; nothing of it was run. Expected safetensors, or a state_dict or a "

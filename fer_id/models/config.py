@@ -136,25 +136,25 @@ def setting_problems(config: ModelConfig) -> list[str]:
 
 
 def file_problems(config: ModelConfig) -> list[str]:
-    """Return a line where the file of published weights is missing, or no published one but that of a run or bundle,
-    whose subjects nobody would know of; a model that was trained since does not need it."""
+    """Return a line where the file of published weights is missing, or is that of a run or bundle, so that the subjects
+    whom it learned from would be forgotten. A model that was trained since does not need the file."""
     if config.weights is None:
         return []
     path = Path(config.weights)
     if not path.is_file():
         missing = "no regular file" if path.exists() else "no file"
         return [f"model.weights: {missing} {config.weights!r}{look_alike(path)}"]
-    for folder in path.resolve().parents:
-        if (folder / "config.yaml").is_file() and (folder / "job.json").is_file():
-            return [
-                f"model.weights: {config.weights} is of the run {folder}; say init.encoder_from={folder} instead, "
-                "which checks and records whom it learned from"
-            ]
-        if (folder / "contract.json").is_file():
-            return [
-                f"model.weights: {config.weights} is of the bundle {folder}, which does not say whom it learned from; "
-                "start from the run that it was made of (init.encoder_from=FOLDER)"
-            ]
+    folder = path.resolve().parent
+    if (folder.parent / "job.json").is_file():  # RUN/checkpoints/best.ckpt
+        return [
+            f"model.weights: {config.weights} is of the run {folder.parent}; say init.encoder_from={folder.parent} "
+            "instead, which checks and records whom it learned from"
+        ]
+    if (folder / "contract.json").is_file():
+        return [
+            f"model.weights: {config.weights} is of the bundle {folder}, which does not say whom it learned from; "
+            "start from the run that it was made of (init.encoder_from=FOLDER)"
+        ]
     return []
 
 

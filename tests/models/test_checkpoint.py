@@ -149,6 +149,12 @@ def test_files_that_hold_no_weights(tmp_path: Path, content: Any, expected: str)
         read_tensors(path)
 
 
+def test_a_file_of_torch_under_the_ending_of_safetensors_is_named(tmp_path: Path) -> None:
+    torch.save(make(1).state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"not safetensors; give the file the ending \.pt"):
+        read_tensors(tmp_path / "w.safetensors")
+
+
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "none.ckpt", tmp_path):
         with pytest.raises(CheckpointError, match="no such file"):
