@@ -30,6 +30,9 @@ REFUSED = re.compile(r"unsupported GLOBAL:? (?:GLOBAL )?([\w.]+)", re.IGNORECASE
 """Message of torch's weights-only reader about a file with more than weights and plain containers."""
 
 NARROW = (torch.float16, torch.bfloat16)  # formats that convert to float32 without loss
+NOT_FINITE = "NaN or infinite values"
+SPOILT = "Its training failed, or the file was changed since: give another checkpoint."
+PLAIN = "Save its weights as plain tensors of float32, float16 or bfloat16."
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of a file of weights in torch's format before zip files."""
 
@@ -105,18 +108,17 @@ def usable(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], path: st
     Raise CheckpointError, with the names of all such tensors, for NaN or infinite values, and for a format whose cast
     would change its meaning (integer, complex, quantised, sparse).
     """
-    problems, widened = Problems(f"{path}: not usable as weights"), set[str]()
+    problems, reasons, widened = Problems(f"{path}: not usable as weights"), set[str](), set[str]()
     tensors = {name: value for name, value in sorted(state.items()) if name in expected}
     for name, value in tensors.items():
         problem = unusable(value, expected[name].dtype)
         if problem is not None:
             problems.add(f"{name}: {problem}")
+            reasons.add(problem)
         elif value.dtype != expected[name].dtype:
             widened.add(_format(value.dtype))
             tensors[name] = value.to(expected[name].dtype)
-    problems.raise_if_any(
-        CheckpointError, "Its training failed, or the file was changed since: give another checkpoint."
-    )
+    problems.raise_if_any(CheckpointError, SPOILT if NOT_FINITE in reasons else PLAIN)
     if widened:
         say(f"{path}: weights in {' and '.join(sorted(widened))} are widened to float32")
     return tensors
@@ -128,7 +130,7 @@ def unusable(value: Tensor, expected: torch.dtype) -> str | None:
         return "sparse, quantised or without values, expected a plain tensor"
     if value.dtype != expected and not (expected is torch.float32 and value.dtype in NARROW):
         return f"{_format(value.dtype)}, expected {_format(expected)}"
-    return None if is_finite(value) else "NaN or infinite values"
+    return None if is_finite(value) else NOT_FINITE
 
 
 def is_finite(value: Tensor) -> bool:

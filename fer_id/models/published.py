@@ -14,7 +14,7 @@ from timm.models import clean_state_dict
 from torch import Tensor, nn
 
 from fer_id.errors import CheckpointError, Problems, first_line
-from fer_id.models.checkpoint import is_finite, read_tensors, usable
+from fer_id.models.checkpoint import NOT_FINITE, SPOILT, is_finite, read_tensors, usable
 from fer_id.progress import say
 
 COUNTER = ".num_batches_tracked"  # of batch normalisation; older files lack it
@@ -58,7 +58,7 @@ def from_file(name: str, sizes: Mapping[str, Any], path: str, match: str = "name
         f"Give timm's own file of {name}, or with model.weights_match=order one of other names for the same network.",
     )
     if spoilt := [key for key, value in net.named_parameters() if not is_finite(value)]:
-        raise CheckpointError(f"{path}: not usable as weights: {spoilt[0]}: NaN or infinite values")
+        raise CheckpointError(f"{path}: not usable as weights: {spoilt[0]}: {NOT_FINITE}. {SPOILT}")
     if match == "order":
         say(f"{path}: {len(tensors)} tensors taken as those of timm:{name} by order, shape and kind")
     return net
