@@ -1,5 +1,6 @@
 """Untrusted files and settings on the command line: no code in them runs, and they get nothing from the environment."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,13 @@ def refuse(finished: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Ca
         file = finished.path / "checkpoints" / "best.ckpt"
         good = file.read_bytes()
         content = torch.load(file, weights_only=True)
-        command = [argument.format(run=finished.path, file=file) for argument in command]
+        published = tmp_path / "best.ckpt"  # outside of the run, whose own file is not taken as published weights
+        command = [argument.format(run=finished.path, file=published) for argument in command]
         if command[0] in ("train", "adapt"):
             command = [command[0], *tiny(drawn, tmp_path / "runs", "name=b", *command[1:])[1:]]
         try:
             torch.save({**content, **change}, file)
+            shutil.copy(file, published)
             finished.finish()  # records the changed file, so that its content is what is refused
             message = refusal(capsys, command)
         finally:
