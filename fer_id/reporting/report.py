@@ -161,6 +161,7 @@ def write_run_report(run: RunDir, metrics: Metrics, job: Job, pictures: Mapping[
         looks=read_sentences(run),
         pictures={name: data_uri(picture) for name, picture in pictures.items()},
         audit=audit,
+        keeps_repeats=_keeps_repeats(run, audit),
         left_out=_left_out(run, job, audit),
         config=yaml.safe_dump(run.config(), sort_keys=False, allow_unicode=True),
     )
@@ -181,6 +182,11 @@ def _made_of(run: RunDir, job: Job) -> list[str]:
     return [part for part, recorded in parts.items() if recorded]
 
 
+def _keeps_repeats(run: RunDir, audit: Findings) -> bool:
+    """Return whether a run learned from pictures that are near-identical to judged ones, as its settings say."""
+    return bool(audit.images) and (run.config().get("data") or {}).get("drop_duplicates") is False
+
+
 def _left_out(run: RunDir, job: Job, audit: Findings) -> list[str]:
     """Return sentences on the parts of its store that this run did not use, and on results on another store."""
     sentences, dropped = list[str](), job.dropped
@@ -192,14 +198,9 @@ def _left_out(run: RunDir, job: Job, audit: Findings) -> list[str]:
         total = words.counted(sum(counts.values()), "clip")
         sentences.append(f"This run left out {total}: {reasons_words(dropped)}.")
     without_repeats = (run.config().get("data") or {}).get("drop_duplicates")
-    if audit.images and without_repeats is False:
-        sentences.append(
-            "Published splits as they are: this run kept the repeats in training, as data.drop_duplicates=false says: "
-            "its scores flatter it."
-        )
-    elif audit.images and without_repeats and job.store.of_images and not (run.folds or job.weights):
+    if audit.images and without_repeats and job.store.of_images and not (run.folds or job.weights):
         sentences.append("Audited splits: no picture of training is near-identical to one that is judged.")
-    elif audit.images and run.folds:
+    elif audit.images and run.folds and without_repeats is not False:
         sentences.append("Which repeats each fold left out stands in the fold's own report.")
     return sentences
 
