@@ -250,12 +250,16 @@ class TrainConfig:
         yield from map(_clash, setting_problems(self.model))
 
     def missing_files(self) -> Iterator[Clash]:
-        """Yield published weights that are not there; a finished run has its own, and no need of them."""
-        problems = file_problems(self.model)
-        if problems:
+        """Yield published weights that are not there, or that a run's would replace; a finished run has its own, and no
+        need of them."""
+        found = [*map(_clash, file_problems(self.model))]
+        if self.model.weights and (self.init.run or self.init.encoder_from):
+            key = "init.run" if self.init.run else "init.encoder_from"
+            found.append(Clash(("model.weights", key), "both give the encoder; choose one"))
+        if found:
             from fer_id.runs.run_dir import RunDir  # imports pandas
 
-            yield from () if RunDir(self.folder).done else map(_clash, problems)
+            yield from () if RunDir(self.folder).done else found
 
     @property
     def folder(self) -> Path:

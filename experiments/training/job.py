@@ -44,7 +44,7 @@ def describe_job(
         seed=config.seed,
         model=config.model.name,
         parents=list(dict.fromkeys(recorded_name(run.path) for run in parents if run)),
-        weights_file=sha256(Path(config.model.weights)) if config.model.weights else None,
+        weights_file=sha256(Path(config.model.weights)) if config.model.weights and not any(parents) else None,
         cost=Cost(parameters=cost.parameters, multiply_adds_per_clip=cost.clip, frames=frames),
         precision=config.trainer.precision,
         memory_format=config.trainer.memory_format,

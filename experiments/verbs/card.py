@@ -61,6 +61,8 @@ def sources_of(run: RunDir) -> list[Any]:
             consent=_consent(cards),
         )
         sources.setdefault((dataset, provenance), source)
+        if job.parents:  # whose encoder replaced the published one
+            continue
         if (weights := _weights(config.get("model") or {}, job.weights_file)) is not None:
             sources.setdefault((weights[0], UNKNOWN), Source(weights[0], UNKNOWN, "published weights", weights[1]))
     return list(sources.values())

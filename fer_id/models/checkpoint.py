@@ -98,7 +98,7 @@ def load_into(module: nn.Module, path: str | Path, part: str = "") -> None:
     prefix = f"{part}."
     state = {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)} or state
     expected = module.state_dict()
-    _require_same(expected, state, path)
+    _require_same(expected, state, path, part)
     module.load_state_dict(usable(expected, state, path))
 
 
@@ -199,7 +199,7 @@ def _foreign(path: Path) -> str | None:
     return "a pickle" if beginning[:1] == b"\x80" and beginning != _LEGACY[: len(beginning)] else None
 
 
-def _require_same(expected: dict[str, Tensor], state: dict[str, Tensor], path: str | Path) -> None:
+def _require_same(expected: dict[str, Tensor], state: dict[str, Tensor], path: str | Path, part: str) -> None:
     wrong = [
         f"{name}: shape {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
         for name in expected.keys() & state.keys()
@@ -208,4 +208,6 @@ def _require_same(expected: dict[str, Tensor], state: dict[str, Tensor], path: s
     wrong += [f"{name}: missing" for name in expected.keys() - state.keys()]
     wrong += [f"{name}: not part of this model" for name in state.keys() - expected.keys()]
     problems = Problems(f"{path}: weights of another model", sorted(wrong))
-    problems.raise_if_any(CheckpointError, "Give a checkpoint of the same encoder, head, sizes and classes.")
+    settings = "model.encoder, its widths, convs and space_to_depth"
+    same = f"encoder ({settings})" if part == "encoder" else "encoder, head, sizes and classes"
+    problems.raise_if_any(CheckpointError, f"Give weights of the same {same}.")

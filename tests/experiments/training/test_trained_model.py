@@ -108,6 +108,9 @@ def test_a_runs_weights_are_no_file_of_published_ones(drawn: Path, tiny: Tiny, t
     run = train(tiny(drawn, tmp_path, "name=study/first"))
     command = tiny(drawn, tmp_path, "name=study/next", f"model.weights={run.checkpoint()}")
     assert f"is of the run {run.path.resolve()}; say init.encoder_from={run.path.resolve()}" in refusal(capsys, command)
+    torch.save({}, tmp_path / "published.pt")
+    both = (f"model.weights={tmp_path / 'published.pt'}", f"init.encoder_from={run.path}")
+    assert "both give the encoder; choose one" in refusal(capsys, tiny(drawn, tmp_path, "name=study/next", *both))
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     (bundle / "contract.json").write_text("{}")
