@@ -252,14 +252,14 @@ class TrainConfig:
     def missing_files(self) -> Iterator[Clash]:
         """Yield published weights that are not there, or that a run's would replace; a finished run has its own, and no
         need of them."""
-        found = [*map(_clash, file_problems(self.model))]
+        clashes = [*map(_clash, file_problems(self.model))]
         if self.model.weights and (self.init.run or self.init.encoder_from):
             key = "init.run" if self.init.run else "init.encoder_from"
-            found.append(Clash(("model.weights", key), "both give the encoder; choose one"))
-        if found:
+            clashes.append(Clash(("model.weights", key), "both give the encoder; choose one"))
+        if clashes:
             from fer_id.runs.run_dir import RunDir  # imports pandas
 
-            yield from () if RunDir(self.folder).done else found
+            yield from () if RunDir(self.folder).done else clashes
 
     @property
     def folder(self) -> Path:

@@ -73,14 +73,15 @@ class RunDir:
             )
         if (run.path / "job.json").exists():
             run.require_store(job.store.fingerprint)
-            if run.job().weights_file not in (None, job.weights_file):
+            before = run.job()
+            if before.weights_file not in (None, job.weights_file):
                 raise RunError(
                     f"{path} was begun with another file of model.weights, or that file was changed since (SHA-256 "
-                    f"{run.job().weights_file}): bring that file back, or train under another name="
+                    f"{before.weights_file}): bring that file back, or train under another name="
                 )
             changes = {key: values for key, values in differences(run.config(), config).items() if key in changed}
             # A damaged curve is mended from the checkpoint, so it is read only where it is needed.
-            job = job.resumed(run.job(), changes, len(run.learning_curve()) if changes else 0)
+            job = job.resumed(before, changes, len(run.learning_curve()) if changes else 0)
         for folder in ("checkpoints", "figures"):
             (run.path / folder).mkdir(parents=True, exist_ok=True)
         run.write_config(config)
